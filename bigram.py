@@ -22,6 +22,8 @@ import os
 import random
 import signal
 import sys
+import time
+import warnings
 
 import numpy as np
 import torch
@@ -187,7 +189,7 @@ class Table:
     """A model that looks its answer up in P (vocab_size ** block_size, vocab_size)."""
 
     def __init__(self, P):
-        self.P = P
+        self.P, self.size = P, P.numel()
 
     def prob(self, windows, at):
         """The probability of each prediction's token after its context, (predictions,)."""
@@ -198,7 +200,7 @@ class Table:
 # The network
 
 def train_network(N, config):
-    """One linear layer W and a softmax, by gradient descent. Returns P, of the shape of N."""
+    """One linear layer W and a softmax, by gradient descent. Returns the Table it has learned."""
     X = N.sum(1).nonzero().flatten()  # (contexts seen,)
     Y = N[X].float()                  # (contexts seen, vocab_size)
     # all-zero logits are a uniform prediction: the first loss is log(vocab_size)
@@ -217,7 +219,7 @@ def train_network(N, config):
             if not loss.isfinite():
                 die(f"the loss is not finite at step {step:,}; try a lower --learning_rate")
         if step == config.max_iters:
-            return F.softmax(W.detach(), dim=1)
+            return Table(F.softmax(W.detach(), dim=1))
 
         W.grad = None
         loss.backward()
@@ -293,6 +295,7 @@ class KneserNey:
             # the last entries are for the number -1, never seen: nothing kept, all backed off
             self.orders.append((context_keys, gram_keys, F.pad(kept, (0, 1), value=0.0),
                                 F.pad(backoff, (0, 1), value=1.0)))
+        self.size = sum(len(gram_keys) for _, gram_keys, _, _ in self.orders)  # a count for each
 
     def prob(self, windows, at):
         """The probability of each prediction's token after its context, (predictions,)."""
@@ -362,9 +365,12 @@ def new_axes(width, height):
 
 def save_png(ax, path):
     buffer = io.BytesIO()
-    ax.figure.savefig(buffer, format="png", dpi=80)
+    with warnings.catch_warnings(record=True) as missing:  # one for each character without a glyph
+        warnings.simplefilter("always")
+        ax.figure.savefig(buffer, format="png", dpi=80)
     write_file(path, buffer.getvalue())
-    print(f"wrote {path}")
+    print(f"wrote {path}" + ("; its boxes are characters that matplotlib's font lacks" if missing
+                             else ""))
 
 
 def show(tokens, itos):
@@ -442,6 +448,13 @@ def main(argv):
           f"train {len(train[1]):,} | dev {len(dev[1]):,} | test {len(test[1]):,}")
     print(f"untrained: {math.log(vocab_size):.4f}, the log of {vocab_size} equally likely tokens")
 
+    def learn(fit, *args):
+        """The model fit(*args). Prints its size, and the seconds that fit took."""
+        started = time.perf_counter()
+        model = fit(*args)
+        print(f"{model.size:,} parameters | {time.perf_counter() - started:.2f} s")
+        return model
+
     def report(name, model):
         """Prints a model's losses and the lines it makes up; returns the losses, as text."""
         losses = [nats(evaluate(model, part)) for part in (train, dev, test)]
@@ -462,10 +475,9 @@ def main(argv):
             return KneserNey(*train, vocab_size, strength)
     else:
         name, knob, strengths = "counts", "smoothing", SMOOTHINGS
-        N = count(*train, vocab_size)
 
         def fit(strength):
-            return Table(normalise(N, strength))
+            return Table(normalise(count(*train, vocab_size), strength))
 
     strength = getattr(config, knob)
     if config.tune:
@@ -483,19 +495,19 @@ def main(argv):
     if config.plot:
         plot_counts(os.path.join(config.out_dir, "bigram.png"), *train, itos)
 
-    model = fit(strength)
+    model = learn(fit, strength)
     if not config.kneser_ney:
         for which, largest in (("likeliest", True), ("unlikeliest", False)):
             p, codes = model.P.flatten().topk(min(5, model.P.numel()), largest=largest)
             pairs = np.unravel_index(codes.numpy(), [vocab_size] * (config.block_size + 1))
-            print(f"{which} pairs: " + ", ".join(
+            print(f"{which} pairs given the context: " + ", ".join(
                 f"{show(pair, itos)} {100 * share:.2f}%" for *pair, share in zip(*pairs, p)))
     losses = report(name, model)
     if config.kneser_ney or config.tune:
         return
 
     # the network
-    network = report("network", Table(train_network(N, config)))
+    network = report("network", learn(train_network, count(*train, vocab_size), config))
     print(f"train: counts {losses[0]}, network {network[0]} | "
           f"dev: counts {losses[1]}, network {network[1]}")
 

@@ -27,6 +27,7 @@ import signal
 import sys
 import time
 import unicodedata
+import warnings
 
 import numpy as np
 import torch
@@ -353,56 +354,58 @@ def read_checkpoint(path):
         die(f"cannot resume from {path}: it is not a checkpoint of mlp.py")
 
 
-def import_pyplot():
+def new_axes(width, height):
+    """The axes of an empty picture of that many inches."""
     try:
-        import matplotlib
+        from matplotlib.figure import Figure  # here, as only --plot needs it
     except ImportError:
         die("--plot needs matplotlib: pip install matplotlib")
-    matplotlib.use("Agg")  # draws without a screen
-    import matplotlib.pyplot as plt
-    return plt
+    return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-def save_figure(figure, path):
+def save_png(ax, path):
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    with warnings.catch_warnings(record=True) as missing:  # one for each character without a glyph
+        warnings.simplefilter("always")
+        ax.figure.savefig(buffer, format="png", dpi=80)
     write_file(path, buffer.getvalue())
-    print(f"wrote {path}")
+    print(f"wrote {path}" + ("; its boxes are characters that matplotlib's font lacks" if missing
+                             else ""))
 
 
-def plot_lr(rates, losses, suggestion, path):
+def plot_lr(path, rates, losses, suggestion):
     """The loss against log10 of the learning rate, and the suggested rate."""
-    figure, axes = import_pyplot().subplots(figsize=(6, 4))
-    axes.plot(rates.log10(), losses)
-    axes.axvline(math.log10(suggestion), color="tab:red", linestyle="--",
-                 label=f"suggested: {suggestion:.1e}")
-    axes.set(xlabel="log10 of the learning rate", ylabel="loss, mean of 50 steps",
-             ylim=(losses.min() - 0.1, losses[0] + 0.3))
-    axes.legend()
-    save_figure(figure, path)
+    ax = new_axes(8, 5)
+    ax.plot(rates.log10(), losses)
+    ax.axvline(math.log10(suggestion), color="tab:red", linestyle="--",
+               label=f"suggested: {suggestion:.1e}")
+    ax.set(xlabel="log10 of the learning rate", ylabel="loss, mean of 50 steps",
+           ylim=(losses.min().item() - 0.1, losses[0].item() + 0.3))
+    ax.legend()
+    save_png(ax, path)
 
 
-def plot_loss(losses, evaluations, path):
+def plot_loss(path, losses, evaluations):
     """The loss of every step (n,), its running mean, and the evaluations (step, train, dev)."""
-    figure, axes = import_pyplot().subplots(figsize=(6, 4))
+    ax = new_axes(8, 5)
     width = max(1, len(losses) // 100)
     smooth = losses.unfold(0, width, 1).mean(dim=1)
-    axes.plot(losses, color="tab:blue", alpha=0.2, linewidth=0.5, label="train, each step")
-    axes.plot(torch.arange(len(smooth)) + width // 2, smooth, color="tab:blue",
-              label=f"train, mean of {width} steps")
+    ax.plot(losses, color="tab:blue", alpha=0.2, linewidth=0.5, label="train, each step")
+    ax.plot(torch.arange(len(smooth)) + width // 2, smooth, color="tab:blue",
+            label=f"train, mean of {width} steps")
     if evaluations[0][2] is not None:
-        axes.plot([e[0] for e in evaluations], [e[2] for e in evaluations], "o-", markersize=3,
-                  color="tab:orange", label="dev")
+        ax.plot([e[0] for e in evaluations], [e[2] for e in evaluations], "o-", markersize=3,
+                color="tab:orange", label="dev")
     lowest = smooth.min().item()
-    axes.set(xlabel="step", ylabel="loss, nats", ylim=(lowest - 0.1, lowest + 0.8))
-    axes.legend()
-    save_figure(figure, path)
+    ax.set(xlabel="step", ylabel="loss, nats", ylim=(lowest - 0.1, lowest + 0.8))
+    ax.legend()
+    save_png(ax, path)
 
 
-def plot_embedding(C, itos, path):
+def plot_embedding(path, C, itos):
     """Each row of C (vocab_size, n_embd) at its place in the plane; where n_embd is not 2, that of
     the first two principal components, the directions in which the rows differ most."""
-    figure, axes = import_pyplot().subplots(figsize=(6, 6))
+    ax = new_axes(8, 6)
     if C.shape[1] == 2:
         places = C
     else:
@@ -410,20 +413,19 @@ def plot_embedding(C, itos, path):
         U, S, _ = torch.linalg.svd(centred, full_matrices=False)
         places = F.pad(U * S, (0, 1))[:, :2]  # with n_embd 1 there is no second component
         share = (S**2 / (S**2).sum())[:2].sum().item()
-        axes.set_title(f"two principal components, {100 * share:.0f} % of the variance")
+        ax.set_title(f"two principal components, {100 * share:.0f} % of the variance")
     colours = {"boundary": "tab:red", "vowel": "tab:orange", "consonant": "tab:blue",
                "other": "tab:gray"}
+    labels = {}  # of each kind that occurs
     for token, (x, y) in enumerate(places[:MAX_SHOWN].tolist()):
         letter = unicodedata.normalize("NFD", itos[token].lower())[0]  # without its accent
         kind = ("boundary" if token == 0 else "vowel" if letter in "aeiouy"
                 else "consonant" if "a" <= letter <= "z" else "other")
-        axes.scatter(x, y, s=220, color=colours[kind], alpha=0.3)
-        axes.text(x, y, "." if token == 0 else itos[token], ha="center", va="center")
-    for kind, colour in colours.items():
-        axes.scatter([], [], color=colour, alpha=0.3, label=kind)
-    axes.legend()
-    axes.set_aspect("equal", adjustable="datalim")
-    save_figure(figure, path)
+        labels[kind] = ax.scatter(x, y, s=220, color=colours[kind], alpha=0.3)
+        ax.text(x, y, "." if token == 0 else itos[token], ha="center", va="center")
+    ax.legend(labels.values(), labels, markerscale=0.5)
+    ax.set_aspect("equal", adjustable="datalim")
+    save_png(ax, path)
 
 
 # -----------------------------------------------------------------------------
@@ -442,7 +444,7 @@ def main(argv):
                 die(f"--resume keeps the settings of the run: {name} is {run[name]}; "
                     f"leave out --{name}, or train anew in another --out_dir")
     if config.plot:
-        import_pyplot()  # if it is missing, better now than after the training
+        new_axes(1, 1)  # if matplotlib is missing, better said now than after the training
     try:
         device = torch.device(config.device)
         torch.zeros(1, device=device)
@@ -476,7 +478,7 @@ def main(argv):
             print(f"learning rate {rates[i]:.1e} | loss {losses[i]:.4f}")
         print(f"suggested: --learning_rate={suggestion:.1e}, the one with the lowest loss")
         if config.plot:
-            plot_lr(rates, losses, suggestion, os.path.join(config.out_dir, "find_lr.png"))
+            plot_lr(os.path.join(config.out_dir, "find_lr.png"), rates, losses, suggestion)
         return
 
     # training
@@ -542,9 +544,9 @@ def main(argv):
         for word in made_up:
             print(word + ("  (in the data)" if word in seen else ""))
         if config.plot:
-            plot_loss(losses.cpu(), evaluations, os.path.join(config.out_dir, "loss.png"))
-            plot_embedding(model.C.detach().cpu(), itos,
-                           os.path.join(config.out_dir, "embedding.png"))
+            plot_loss(os.path.join(config.out_dir, "loss.png"), losses.cpu(), evaluations)
+            plot_embedding(os.path.join(config.out_dir, "embedding.png"), model.C.detach().cpu(),
+                           itos)
     except KeyboardInterrupt:
         die(f"stopped at step {step:,}{saved}")
 

@@ -130,7 +130,7 @@ def test_the_loss_is_the_mean_over_all_predictions(capsys):
     words = random_words(50)
     windows, at = bigram.encode(words, alphabet(words), 2)
     config = bigram.parse_args(["--max_iters=2", "--learning_rate=3", "--weight_decay=0.1"])
-    P = bigram.train_network(bigram.count(windows, at, 5), config)
+    P = bigram.train_network(bigram.count(windows, at, 5), config).P
 
     X = F.one_hot(windows[at, 0].long() * 5 + windows[at, 1], 25).float()  # (predictions, 25)
     W = torch.zeros(25, 5, requires_grad=True)

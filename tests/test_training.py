@@ -229,7 +229,7 @@ def test_pictures_without_dev_and_of_another_script(out_dir, tmp_path):
 
 
 def test_plot_without_matplotlib_is_refused_before_the_training(refused, out_dir, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # makes its import fail
     refused(mlp, [*SMALL, "--plot", f"--out_dir={out_dir}"], 1, "pip install matplotlib")
     assert not out_dir.exists()
 
