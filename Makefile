@@ -2,6 +2,8 @@
 # make test     all tests
 # make sample   the C program alone; needs no Python
 # make bench    measure what the README says of speed (four minutes)
+# make story    run the commands of the README's table of models again (a quarter of an hour)
+# make figures  draw the pictures of the README again (two minutes)
 # make crosscheck   the names of every compiler and machine there is, compared
 # make fuzz         the loader under a fuzzer, RUNS times as it is and RUNS times past the checksum
 # make clean    remove what was made, but for the environment
@@ -52,7 +54,24 @@ fuzz:
 bench: $(VENV) sample out/mlp.bin
 	.venv/bin/python tests/bench.py
 
+story: $(VENV)
+	.venv/bin/python tests/story.py
+
+# 64 colours are enough for these pictures, and a quarter of the bytes.
+figures: $(VENV)
+	.venv/bin/python bigram.py --plot --num_samples=0 --out_dir=out/figures
+	.venv/bin/python mlp.py --find_lr --plot --out_dir=out/figures
+	.venv/bin/python mlp.py --n_embd=2 --dropout=0 --max_iters=3000 --seed=2 --plot --num_samples=0 \
+	  --out_dir=out/plane
+	.venv/bin/python mlp.py --plot --num_samples=0 --out_dir=out/figures
+	mkdir -p assets
+	cp out/figures/bigram.png out/figures/find_lr.png out/figures/loss.png out/plane/embedding.png \
+	  assets/
+	.venv/bin/python -c 'import sys; from PIL import Image; \
+	  [Image.open(path).convert("RGB").quantize(64).save(path) for path in sys.argv[1:]]' \
+	  assets/*.png
+
 clean:
 	rm -rf out sample .pytest_cache __pycache__ tests/__pycache__
 
-.PHONY: names test bench crosscheck fuzz clean
+.PHONY: names test bench story figures crosscheck fuzz clean

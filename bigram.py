@@ -1,5 +1,5 @@
 """
-Character-level language models that count what follows what, in a file with one thing a line.
+Character-level language models from counts: of what follows what, in a file with one thing a line.
 
 A table of counts, each row divided by its sum, is a language model. A network of a single layer,
 trained by gradient descent, finds the same table. Kneser-Ney smoothing is counting at its best:
@@ -12,7 +12,8 @@ what mlp.py has to beat, as the network of Bengio et al. had to in 2003.
     python bigram.py --plot                         # the table as a picture, out/bigram.png
     python bigram.py --help                         # every setting and its default
 
-Every loss is the mean negative log-likelihood of a token in nats, the end of each line included.
+Every loss is the mean negative log-likelihood of a token, in nats (the logarithm is the natural
+one). A token is a character, or the end of a line.
 """
 
 import argparse
@@ -46,16 +47,16 @@ SETTINGS = [
     ("weight_decay",    1e-6,        (0, 1000),    "decay of the network's W"),
     ("eval_interval",   500,         (1, 10**9),   "steps from one printed loss to the next"),
     ("kneser_ney",      False,       None,         "Kneser-Ney, in place of counts and network"),
-    ("discount",        1.1,         (0, 10),      "Kneser-Ney's discounts, times their estimate"),
+    ("discount",        1.1,         (0, 10),      "factor on the discounts Kneser-Ney estimates"),
     ("tune",            False,       None,         "choose smoothing or discount, on dev"),
     ("plot",            False,       None,         "draw pictures into out_dir (needs matplotlib)"),
     ("num_samples",     10,          (0, 10**6),   "lines to make up with each model"),
-    ("seed",            1337,        (0, 2**63-1), "seed of all that is random but the split"),
+    ("seed",            1337,        (0, 2**63-1), "seed of the made-up lines"),
 ]
 
 SMOOTHINGS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]  # what --tune tries
 DISCOUNTS = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3]
-MAX_TABLE = 50_000_000  # numbers in a table; N, P, W and its gradient then take about 2 GB
+MAX_TABLE = 50_000_000  # numbers in a table: N, P, W and its gradient are then 1 GB
 MAX_CELLS = 30  # rows and columns of the picture: more could not be read
 MAX_LEN = 1024  # a made-up line is cut here, so that none goes on for ever; sample.c cuts there too
 
@@ -64,12 +65,12 @@ def parse_args(argv):
     """The settings, overridden by argv (list of str), as a namespace. Exits with 2 on a bad one."""
 
     def boolean(text):
-        return ["False", "True"].index(text) == 1  # argparse makes a sentence of the ValueError
+        return ["False", "True"].index(text) == 1  # else a ValueError, and argparse says so
 
     # without a usage, an error is one sentence
     parser = argparse.ArgumentParser(prog="bigram.py", usage=argparse.SUPPRESS, allow_abbrev=False,
                                      description=__doc__.strip().splitlines()[0])
-    for name, default, limits, meaning in SETTINGS:
+    for name, default, _, meaning in SETTINGS:
         kind = type(default)
         more = dict(nargs="?", const=True) if kind is bool else {}  # --name alone is --name=True
         parser.add_argument(f"--{name}", type=boolean if kind is bool else kind, default=default,
@@ -94,11 +95,14 @@ def read_words(input_file, keep_duplicates=False):
     """The lines of a UTF-8 file, stripped, as a list of str, without those that are empty.
 
     Repeated lines go too, unless keep_duplicates: names.txt holds a name twice if girls and boys
-    have it, a random split would put it into train and dev, and dev would judge memory.
+    have it; a random split would often put one into train and one into dev, which would then judge
+    memory.
     """
     try:
-        with open(input_file, encoding="utf-8-sig", newline="\n") as f:  # -sig: skip a BOM
+        # only \n ends a line, and utf-8-sig skips the mark that some editors put first
+        with open(input_file, encoding="utf-8-sig", newline="\n") as f:
             words = (word for line in f if (word := line.strip()))
+            # a dict has each key once, in the order in which they came
             words = list(words) if keep_duplicates else list(dict.fromkeys(words))
     except OSError as e:
         die(f"cannot read {input_file}: {e.strerror}; name a text file with --input_file")
@@ -128,91 +132,99 @@ def encode(words, itos, block_size):
     """The words as one stream of tokens, and where in it the predictions are.
 
     A word has block_size boundary tokens before it, so that no context ever reaches into the word
-    before. Returns windows (positions, block_size + 1), a view of the stream that takes no memory
-    of its own, and at (predictions,): windows[at[i]] is the i-th context, then the token after it.
-    For the words ab and c and block_size 2 the stream is ..ab..c.. and its windows are
-    ..a .ab ab. b.. ..c .c. c.. of which at leaves out b.. and c.. that predict mere padding.
+    before; the first of them also ends that word. Returns
+        windows (positions, block_size + 1): row p is stream[p : p + block_size + 1], no copy of it
+        at (predictions,): which rows are predictions, a context and then the token after it
+    For the words ab and c and block_size 2, with a dot for the boundary itos[0], the stream is
+    ..ab..c.. and its windows ..a .ab ab. b.. ..c .c. c.. of which b.. and c.. predict mere padding:
+    at is 0 1 2 4 5.
     """
+    # stoi as an array, by code point, looks up a whole text at once; in bytes, if 256 will do
     stoi = np.zeros(max(map(ord, itos)) + 1, dtype=np.uint8 if len(itos) <= 256 else np.int32)
     stoi[[ord(ch) for ch in itos]] = np.arange(len(itos))
-    # in UTF-32 every character is a number of four bytes: one look-up encodes the whole text
     pad = itos[0] * block_size
-    text = (pad + pad.join(words) + pad).encode("utf-32-le")
-    stream = stoi[np.frombuffer(text, dtype="<u4")]
-    del text  # in a large file the largest thing here
-    # padding is where a token and the one before it are both the boundary: a | b is 0 there only
-    at = np.flatnonzero(stream[block_size:] | stream[block_size - 1:-1])
-    if len(stream) < 2**31:
-        at = at.astype(np.int32)  # half the memory
-    return torch.from_numpy(stream).unfold(0, block_size + 1, 1), torch.from_numpy(at)
+    text = pad + pad.join(words) + pad
+    # UTF-32 has the code point of every character as a number of four bytes
+    stream = torch.from_numpy(stoi[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")])
+    windows = stream.unfold(0, block_size + 1, 1)
+    # it is padding where both of the last two tokens are the boundary: only there their bitwise or
+    # is 0
+    at = (windows[:, -2] | windows[:, -1]).nonzero().flatten()
+    return windows, at.int() if len(stream) < 2**31 else at  # half the memory, where it will do
 
 
 # -----------------------------------------------------------------------------
 # Counting
 
-def pair_codes(windows, at, vocab_size):
-    """The place of each prediction's context and token in a flattened table, (predictions,).
+def codes_of(windows, at, vocab_size):
+    """The place of each prediction in a flattened table, (predictions,).
 
-    It is the number whose digits they are, in base vocab_size. Read a column at a time, so that
-    the windows are never copied.
+    The lecture's N[ix1, ix2] is there at ix1 * vocab_size + ix2, and with another character of
+    context at (ix1 * vocab_size + ix2) * vocab_size + ix3.
     """
     codes = torch.zeros(len(at), dtype=torch.long)
-    for k in range(windows.shape[1]):
+    for k in range(windows.shape[1]):  # a column at a time: the windows are never copied
         codes = codes * vocab_size + windows[at, k]
     return codes
 
 
 def count(windows, at, vocab_size):
     """How often each token follows each context: N (vocab_size ** block_size, vocab_size)."""
-    size = vocab_size ** windows.shape[1]
-    if size > MAX_TABLE:
-        die(f"a table for block_size {windows.shape[1] - 1} has {vocab_size}^{windows.shape[1]} = "
-            f"{size:,} numbers, more than {MAX_TABLE:,}; use --kneser_ney, or a lower --block_size")
-    codes = pair_codes(windows, at, vocab_size)
-    return torch.bincount(codes, minlength=size).view(-1, vocab_size)
+    n = windows.shape[1]  # block_size + 1
+    if vocab_size ** n > MAX_TABLE:
+        die(f"a table for block_size {n - 1} has {vocab_size}^{n} numbers, more than "
+            f"{MAX_TABLE:,}; use --kneser_ney, or a lower --block_size")
+    # bincount says how often each code occurs, up to minlength: the last may not occur at all
+    N = torch.bincount(codes_of(windows, at, vocab_size), minlength=vocab_size ** n)
+    return N.view(-1, vocab_size)
 
 
 def normalise(N, smoothing):
     """Counts N -> P of the same shape, each row a probability distribution.
 
     smoothing is added to every count. It pulls the rows towards uniform, and leaves no pair
-    impossible: a single one of those in dev makes the loss infinite.
+    impossible: a single impossible pair in dev makes the loss infinite.
     """
     P = N.float() + smoothing
     # keepdim=True leaves the sums a column, (contexts, 1): each row is divided by its own sum.
-    # As (contexts,) they would be broadcast as a row, and divide the columns, without an error.
+    # As (contexts,) they would be broadcast as a row. Where the table is square, at block_size 1,
+    # that divides each column by the sum of another row, without an error.
     P /= P.sum(1, keepdim=True)
     return P.nan_to_num_()  # 0 / 0 with smoothing 0: a context never seen allows no token
 
 
 class Table:
-    """A model that looks its answer up in P (vocab_size ** block_size, vocab_size)."""
+    """A model that looks its answer up in P (vocab_size ** block_size, vocab_size). A model here is
+    anything with a method prob() and a size, the number of its parameters."""
 
     def __init__(self, P):
         self.P, self.size = P, P.numel()
 
     def prob(self, windows, at):
         """The probability of each prediction's token after its context, (predictions,)."""
-        return self.P.flatten()[pair_codes(windows, at, self.P.shape[1])]
+        return self.P.flatten()[codes_of(windows, at, self.P.shape[1])]
 
 
 # -----------------------------------------------------------------------------
 # The network
 
 def train_network(N, config):
-    """One linear layer W and a softmax, by gradient descent. Returns the Table it has learned."""
+    """One linear layer W and a softmax, by gradient descent. Returns the Table it has learned.
+
+    Predictions that share a context share their logits. So each context stands here once, and its
+    target is how often each token followed it: the loss and its gradient are exactly those of the
+    lecture, which has a row for every prediction.
+    """
     X = N.sum(1).nonzero().flatten()  # (contexts seen,)
     Y = N[X].float()                  # (contexts seen, vocab_size)
     # all-zero logits are a uniform prediction: the first loss is log(vocab_size)
     W = torch.zeros(N.shape, requires_grad=True)
-    for step in range(config.max_iters + 1):
+    for step in range(config.max_iters + 1):  # the last one is there for its loss only
         # a one-hot vector times W is a row of W; indexing gets that row without the product
         logits = W[X]  # (contexts seen, vocab_size)
         # cross_entropy is exp, divide by the sum, take -log, except that it subtracts the largest
-        # logit first, without which exp overflows. Predictions that share a context share their
-        # logits: each context stands here once, and its target is the counts of what followed.
-        # That is the mean over all predictions, exactly, and so is its gradient: with a target of
-        # numbers cross_entropy is -(Y * log_softmax(logits)).sum(), each count weighs its token.
+        # logit first, without which exp overflows. With a target of the shape of the logits it is
+        # -(Y * log_softmax(logits)).sum(): each count weighs its token.
         loss = F.cross_entropy(logits, Y, reduction="sum") / Y.sum()
         if step % config.eval_interval == 0 or step == config.max_iters:
             print(f"step {step:6,} | train {loss.item():.4f}", flush=True)
@@ -224,19 +236,17 @@ def train_network(N, config):
         W.grad = None
         loss.backward()
         with torch.no_grad():
-            # weight decay pulls W to 0, and so every row to uniform: it is the twin of smoothing
+            # weight decay pulls W to 0, and so every row to uniform: it is the twin of smoothing,
+            # and the gradient of a penalty of weight_decay / 2 * (W**2).sum() on the loss
             W -= config.learning_rate * (W.grad + config.weight_decay * W)
 
 
 # -----------------------------------------------------------------------------
-# Counting, at its best
+# Kneser-Ney: counting at its best
 
 def find(keys, wanted):
-    """Where each wanted number stands in the sorted keys; -1 if it does not.
-
-    What extends a gram of number -1 has a key below 0, and so is not found either.
-    """
-    i = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
+    """Where each wanted number stands in the sorted keys; -1 if it does not."""
+    i = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)  # where it would have to be
     return torch.where(keys[i] == wanted, i, -1)
 
 
@@ -249,63 +259,66 @@ class KneserNey:
         (c - D(c)) / (sum of c over the context's grams) + backoff * (what order k-1 gives it).
 
     The discounts D take a little from each count; backoff is the share of the context's counts
-    that they took. Below order 0 lies the uniform distribution. Only the highest order counts how
-    often it saw a gram. A lower one matters where the longer context is new, and counts how many
-    different tokens stood to the left of the gram: "Francisco" is frequent, but only after "San",
-    and so no good guess elsewhere. Padding counts as a token like any other. A context that begins
-    with it has nothing else to its left, so that below the highest order all its grams have
-    count 1.
+    that they took. A gram never seen has the second part only, and after a context never seen
+    backoff is 1. Below order 0 lies the uniform distribution.
 
-    Only what occurs is stored. A context of order k is one of order k-1 with a token more at its
-    left: its key is (number of the shorter one) * vocab_size + token, and its own number is the
-    place of this key among the sorted keys. Grams are numbered likewise.
+    Only the highest order counts how often it saw a gram. A lower one matters most where the longer
+    gram is rare or new, and counts how many different tokens stood to the left of its gram:
+    "Francisco" is frequent, but only after "San", and so no good guess elsewhere. Padding is a
+    token like any other here.
+
+    Only what occurs is stored, by numbers. A context of order k is one of order k-1 with a token
+    more at its left; its key is (number of the shorter one) * vocab_size + token. A gram's key is
+    (number of its context) * vocab_size + its token. All keys of an order are sorted, and the place
+    of a context's key among them is its number.
     """
 
     def __init__(self, windows, at, vocab_size, discount):
         self.vocab_size, self.orders = vocab_size, []
-        # the numbers of each prediction's context and gram, both (predictions,)
-        context = gram = torch.zeros(len(at), dtype=torch.long)
-        context_keys = torch.zeros(1, dtype=torch.long)  # order 0 has one context, the empty one
-        grown = []
+        context = torch.zeros(len(at), dtype=torch.long)  # (predictions,): number of its context
+        context_keys = torch.zeros(1, dtype=torch.long)   # order 0 has one context, the empty one
+        seen = []  # of each order: its context keys, gram keys and the counts of the grams
         for k in range(windows.shape[1]):
-            token = windows[at, -1 - k]  # at order 0 the predicted one, then ever further left
+            # unique: the different keys, sorted, and the place of each prediction's among them
             if k > 0:
-                context_keys, context = (context * vocab_size + token).unique(return_inverse=True)
-            gram_keys, gram, c = (gram * vocab_size + token).unique(
-                return_inverse=True, return_counts=True)                       # c (grams,)
-            if k > 0:  # the order below counts the different grams that its own have grown into
-                grown[-1][-1] = torch.bincount(gram_keys // vocab_size)
-            # each gram's context: all predictions of one gram share it, any of them may write it
-            context_of = torch.empty_like(gram_keys).scatter_(0, gram, context)  # (grams,)
-            grown.append([context_keys, gram_keys, context_of, c])
+                context_keys, context = (context * vocab_size + windows[at, -1 - k]).unique(
+                    return_inverse=True)
+            gram_keys, c = (context * vocab_size + windows[at, -1]).unique(return_counts=True)
+            if k > 0:  # without its leftmost token a gram is one of the order below: count these
+                shorter = context_keys[gram_keys // vocab_size] // vocab_size  # its context there
+                shorter = shorter * vocab_size + gram_keys % vocab_size
+                seen[-1][2] = torch.bincount(torch.searchsorted(seen[-1][1], shorter))
+            seen.append([context_keys, gram_keys, c])
 
-        for context_keys, gram_keys, context_of, c in grown:
-            # Chen and Goodman's D for the counts 1, 2, and 3 or more, from n[i], the number of
-            # grams with count i (n[5]: 5 or more): with Y = n1 / (n1 + 2 n2), D(1) = 1 - 2Y n2/n1,
-            # D(2) = 2 - 3Y n3/n2, D(3) = 3 - 4Y n4/n3. A small text may have none with some i, or
-            # get a D below 0: the clamps keep backoff above 0, and so every token possible. Where
-            # no line stands twice the estimate is a little low, hence the default discount of 1.1.
-            n = torch.bincount(c.clamp(max=5), minlength=6).clamp(min=1).double()
-            i = torch.arange(4)
-            D = i - (i + 1) * n[1] / (n[1] + 2 * n[2]) * n[1:5] / n[:4]
-            D = (discount * D.clamp(min=0.1)).minimum(i)[c.clamp(max=3)]  # (grams,)
-            total = torch.bincount(context_of, c.double())                # (contexts,)
-            kept = (c - D) / total[context_of]                            # (grams,)
-            backoff = torch.bincount(context_of, D) / total               # (contexts,)
-            # the last entries are for the number -1, never seen: nothing kept, all backed off
+        for context_keys, gram_keys, c in seen:
+            # Chen and Goodman's estimate of D for the counts 1, 2, and 3 or more, from the number
+            # of grams with count 1, 2, 3 and 4. A small text may have none of these, or get a D
+            # near 0 or above its count: the limits leave something for backoff, and so for every
+            # token (but for --discount=0), and no count below 0.
+            n1, n2, n3, n4 = (max(1, (c == i).sum().item()) for i in (1, 2, 3, 4))
+            Y = n1 / (n1 + 2 * n2)
+            D = 1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3
+            D = torch.tensor([min(i, discount * max(0.1, d)) for i, d in enumerate(D, start=1)],
+                             dtype=torch.double)                      # (3,)
+            taken = D[c.clamp(max=3) - 1]                             # (grams,)
+            context_of = gram_keys // vocab_size                      # (grams,)
+            total = torch.bincount(context_of, c.double())            # (contexts,)
+            kept = (c - taken) / total[context_of]                    # (grams,)
+            backoff = torch.bincount(context_of, taken) / total       # (contexts,)
+            # the last entry is what -1 finds, never seen: nothing kept, all backed off
             self.orders.append((context_keys, gram_keys, F.pad(kept, (0, 1), value=0.0),
                                 F.pad(backoff, (0, 1), value=1.0)))
         self.size = sum(len(gram_keys) for _, gram_keys, _, _ in self.orders)  # a count for each
 
     def prob(self, windows, at):
         """The probability of each prediction's token after its context, (predictions,)."""
-        context = gram = torch.zeros(len(at), dtype=torch.long)
+        context = torch.zeros(len(at), dtype=torch.long)
         p = torch.full((len(at),), 1 / self.vocab_size, dtype=torch.double)
         for k, (context_keys, gram_keys, kept, backoff) in enumerate(self.orders):
-            token = windows[at, -1 - k]
+            # what extends a context of number -1 has a key below 0, and so is not found either
             if k > 0:
-                context = find(context_keys, context * self.vocab_size + token)
-            gram = find(gram_keys, gram * self.vocab_size + token)
+                context = find(context_keys, context * self.vocab_size + windows[at, -1 - k])
+            gram = find(gram_keys, context * self.vocab_size + windows[at, -1])
             p = kept[gram] + backoff[context] * p
         return p
 
@@ -322,12 +335,12 @@ def evaluate(model, data):
 def sample(model, itos, block_size, generator):
     """One made-up line (str), drawn a token at a time until the boundary comes."""
     context = torch.zeros(block_size, dtype=torch.long)
-    tokens = torch.arange(len(itos))  # and the numbers of the windows below
+    tokens = torch.arange(len(itos))  # (vocab_size,)
     word = ""
     while len(word) < MAX_LEN:
-        # one window for each token that may follow: number i is the context, then token i
+        # for each token that may follow, a window of the context and this token
         windows = torch.cat([context.expand(len(itos), -1), tokens[:, None]], dim=1)
-        probs = model.prob(windows, tokens)                                    # (vocab_size,)
+        probs = model.prob(windows, tokens)  # (vocab_size,); tokens number the windows as well
         token = torch.multinomial(probs, num_samples=1, generator=generator)   # (1,)
         if token == 0:
             break
@@ -381,28 +394,27 @@ def show(tokens, itos):
 def plot_counts(path, windows, at, itos):
     """A row for each context, a column for each token, in each cell the pair and its count.
 
-    For block_size 1 this is the whole table. Of a longer context's table most rows are empty: the
-    contexts seen most often are shown. The more context, the fewer cells in a row are dark.
+    Of either the MAX_CELLS seen most often: for names.txt and block_size 1 that is the whole table.
+    The more context, the fewer cells in a row are dark.
     """
-    windows, vocab_size = windows[at], len(itos)
-    contexts, row = windows[:, :-1].unique(dim=0, return_inverse=True)  # (contexts, block_size)
-    column = windows[:, -1].long()
-    seen = torch.bincount(row)                                         # (contexts,)
-    rows = seen.topk(min(MAX_CELLS, len(seen))).indices.sort().values  # in alphabetical order
-    columns = torch.bincount(column, minlength=vocab_size)
-    columns = columns.topk(min(MAX_CELLS, vocab_size)).indices.sort().values
+    grams, vocab_size = windows[at], len(itos)                        # (predictions, block_size+1)
+    contexts, row = grams[:, :-1].unique(dim=0, return_inverse=True)  # (contexts, block_size)
+    column = grams[:, -1].long()                                      # (predictions,)
+    seen, token_seen = torch.bincount(row), torch.bincount(column, minlength=vocab_size)
+    rows, columns = (n.topk(min(MAX_CELLS, len(n))).indices.sort().values  # in alphabetical order
+                     for n in (seen, token_seen))
     N = torch.stack([torch.bincount(column[row == r], minlength=vocab_size)[columns] for r in rows])
     shade = (N / seen[rows, None]).sqrt().numpy()  # (rows, columns); sqrt sets small shares apart
 
     ax = new_axes(1 + 0.5 * len(columns), 1 + 0.5 * len(rows))
     ax.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    size = max(1, min(9, 54 / windows.shape[1]))  # in points: a pair fits into its cell
-    contexts, columns = contexts[rows].tolist(), columns.tolist()
+    size = max(1, min(9, 54 / grams.shape[1]))  # in points: a pair fits into its cell
+    tokens, contexts = columns.tolist(), contexts[rows].tolist()
     for i, context in enumerate(contexts):
-        for j, token in enumerate(columns):
+        for j, token in enumerate(tokens):  # parse_math=False: a $ is a character like any other
             ax.text(j, i, f"{show(context + [token], itos)}\n{N[i, j]}", size=size, ha="center",
                     va="center", parse_math=False, color="white" if shade[i, j] > 0.65 else "black")
-    ax.set_xticks(range(len(columns)), [show([t], itos) for t in columns], parse_math=False)
+    ax.set_xticks(range(len(tokens)), [show([t], itos) for t in tokens], parse_math=False)
     ax.set_yticks(range(len(contexts)), [show(c, itos) for c in contexts], parse_math=False)
     ax.tick_params(top=True, labeltop=True, length=0, labelsize=11)
     ax.set(xlabel="token that follows", ylabel="context",
@@ -442,7 +454,7 @@ def main(argv):
     # token 0 is the boundary, the lecture's "."; but a line may hold a ".", and never a newline
     itos = ["\n"] + sorted(set("".join(words)))
     vocab_size = len(itos)
-    train, dev, test = (encode(part, itos, config.block_size)
+    train, dev, test = (encode(part, itos, config.block_size)  # (windows, at) each
                         for part in split_words(words, config.train_frac))
     print(f"{config.input_file}: {len(words):,} lines, {vocab_size} tokens; predictions: "
           f"train {len(train[1]):,} | dev {len(dev[1]):,} | test {len(test[1]):,}")
@@ -483,10 +495,10 @@ def main(argv):
     if config.tune:
         rows = []
         print(f"{knob:>9} |  train |    dev")
-        for strength in strengths:
-            model = fit(strength)
-            rows.append((strength, evaluate(model, train), evaluate(model, dev)))
-            print(f"{strength:9} | {rows[-1][1]:.4f} | {rows[-1][2]:.4f}", flush=True)
+        for s in strengths:
+            model = fit(s)
+            rows.append((s, evaluate(model, train), evaluate(model, dev)))
+            print(f"{s:9} | {rows[-1][1]:.4f} | {rows[-1][2]:.4f}", flush=True)
         best = min(rows, key=lambda row: row[2])
         strength = best[0]
         print(f"best on dev: --{knob}={strength}")
@@ -498,13 +510,13 @@ def main(argv):
     model = learn(fit, strength)
     if not config.kneser_ney:
         for which, largest in (("likeliest", True), ("unlikeliest", False)):
-            p, codes = model.P.flatten().topk(min(5, model.P.numel()), largest=largest)
-            pairs = np.unravel_index(codes.numpy(), [vocab_size] * (config.block_size + 1))
+            p, codes = model.P.flatten().topk(min(5, model.size), largest=largest)
+            grams = np.unravel_index(codes.numpy(), [vocab_size] * (config.block_size + 1))
             print(f"{which} pairs given the context: " + ", ".join(
-                f"{show(pair, itos)} {100 * share:.2f}%" for *pair, share in zip(*pairs, p)))
+                f"{show(gram, itos)} {100 * share:.2f}%" for gram, share in zip(zip(*grams), p)))
     losses = report(name, model)
     if config.kneser_ney or config.tune:
-        return
+        return  # what the network is compared with is the plain table
 
     # the network
     network = report("network", learn(train_network, count(*train, vocab_size), config))

@@ -9,12 +9,13 @@ turn them into a probability for every character that may come next.
     python mlp.py                                             # names.txt: dev loss below 1.97
     python mlp.py --block_size=3 --n_embd=10 --n_hidden=200   # the network of the makemore lecture
     python mlp.py --input_file=towns.txt --out_dir=towns      # a file of your own
-    python mlp.py --resume                                    # go on after Ctrl-C, or a crash
+    python mlp.py --resume                                    # go on from the last evaluation
     python mlp.py --find_lr --plot                            # which learning rate? out/find_lr.png
     python mlp.py --help                                      # every setting and its default
 
 The best model so far is kept in out_dir/mlp.pt; export.py turns it into a file for ./sample.
-Every loss is the mean negative log-likelihood of a token in nats, the end of each line included.
+Every loss is the mean negative log-likelihood of a token, in nats (the logarithm is the natural
+one), the end of each line included.
 """
 
 import argparse
@@ -63,7 +64,7 @@ SETTINGS = [
     ("plot",            False,       None,         "draw pictures into out_dir (needs matplotlib)"),
 ]
 
-EVAL_TOKENS = 50_000  # the losses shown while training judge on this many predictions at most
+EVAL_TOKENS = 50_000  # predictions, at most, behind the losses that choose the best model
 # what --resume may change; with another value of anything else it would be another run
 CHANGEABLE = ("out_dir", "resume", "max_iters", "eval_interval", "num_samples", "compile", "plot")
 MAX_SHOWN = 100  # tokens in the picture of the embedding
@@ -77,12 +78,12 @@ def parse_args(argv, **defaults):
     """
 
     def boolean(text):
-        return ["False", "True"].index(text) == 1  # argparse makes a sentence of the ValueError
+        return ["False", "True"].index(text) == 1  # else a ValueError, and argparse says so
 
     # without a usage, an error is one sentence
     parser = argparse.ArgumentParser(prog="mlp.py", usage=argparse.SUPPRESS, allow_abbrev=False,
                                      description=__doc__.strip().splitlines()[0])
-    for name, default, limits, meaning in SETTINGS:
+    for name, default, _, meaning in SETTINGS:
         kind = type(default)
         more = dict(nargs="?", const=True) if kind is bool else {}  # --name alone is --name=True
         parser.add_argument(f"--{name}", type=boolean if kind is bool else kind, default=default,
@@ -108,11 +109,14 @@ def read_words(input_file, keep_duplicates=False):
     """The lines of a UTF-8 file, stripped, as a list of str, without those that are empty.
 
     Repeated lines go too, unless keep_duplicates: names.txt holds a name twice if girls and boys
-    have it, a random split would put it into train and dev, and dev would judge memory.
+    have it; a random split would often put one into train and one into dev, which would then judge
+    memory.
     """
     try:
-        with open(input_file, encoding="utf-8-sig", newline="\n") as f:  # -sig: skip a BOM
+        # only \n ends a line, and utf-8-sig skips the mark that some editors put first
+        with open(input_file, encoding="utf-8-sig", newline="\n") as f:
             words = (word for line in f if (word := line.strip()))
+            # a dict has each key once, in the order in which they came
             words = list(words) if keep_duplicates else list(dict.fromkeys(words))
     except OSError as e:
         die(f"cannot read {input_file}: {e.strerror}; name a text file with --input_file")
@@ -142,24 +146,25 @@ def encode(words, itos, block_size, device="cpu"):
     """The words as one stream of tokens, and where in it the predictions are.
 
     A word has block_size boundary tokens before it, so that no context ever reaches into the word
-    before. Returns windows (positions, block_size + 1), a view of the stream that takes no memory
-    of its own, and at (predictions,): windows[at[i]] is the i-th context, then the token after it.
-    For the words ab and c and block_size 2 the stream is ..ab..c.. and its windows are
-    ..a .ab ab. b.. ..c .c. c.. of which at leaves out b.. and c.. that predict mere padding.
+    before; the first of them also ends that word. Returns
+        windows (positions, block_size + 1): row p is stream[p : p + block_size + 1], no copy of it
+        at (predictions,): which rows are predictions, a context and then the token after it
+    For the words ab and c and block_size 2, with a dot for the boundary itos[0], the stream is
+    ..ab..c.. and its windows ..a .ab ab. b.. ..c .c. c.. of which b.. and c.. predict mere padding:
+    at is 0 1 2 4 5.
     """
+    # stoi as an array, by code point, looks up a whole text at once; in bytes, if 256 will do
     stoi = np.zeros(max(map(ord, itos)) + 1, dtype=np.uint8 if len(itos) <= 256 else np.int32)
     stoi[[ord(ch) for ch in itos]] = np.arange(len(itos))
-    # in UTF-32 every character is a number of four bytes: one look-up encodes the whole text
     pad = itos[0] * block_size
-    text = (pad + pad.join(words) + pad).encode("utf-32-le")
-    stream = stoi[np.frombuffer(text, dtype="<u4")]
-    del text  # in a large file the largest thing here
-    # padding is where a token and the one before it are both the boundary: a | b is 0 there only
-    at = np.flatnonzero(stream[block_size:] | stream[block_size - 1:-1])
-    if len(stream) < 2**31:
-        at = at.astype(np.int32)  # half the memory
-    stream, at = torch.from_numpy(stream).to(device), torch.from_numpy(at).to(device)
-    return stream.unfold(0, block_size + 1, 1), at
+    text = pad + pad.join(words) + pad
+    # UTF-32 has the code point of every character as a number of four bytes
+    stream = torch.from_numpy(stoi[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")]).to(device)
+    windows = stream.unfold(0, block_size + 1, 1)
+    # it is padding where both of the last two tokens are the boundary: only there their bitwise or
+    # is 0
+    at = (windows[:, -2] | windows[:, -1]).nonzero().flatten()
+    return windows, at.int() if len(stream) < 2**31 else at  # half the memory, where it will do
 
 
 # -----------------------------------------------------------------------------
@@ -167,17 +172,19 @@ def encode(words, itos, block_size, device="cpu"):
 
 class MLP(nn.Module):
     """The network of Bengio et al. (2003), without its direct connections from input to output, and
-    with dropout (Srivastava et al. 2014) on the embeddings."""
+    with dropout (Srivastava et al. 2014) on the embeddings: in training a random share of their
+    numbers is 0, so that none can be relied on alone, and the others are scaled up to make good."""
 
     def __init__(self, vocab_size, block_size, n_embd, n_hidden, dropout=0.0):
         super().__init__()
         self.dropout = dropout
         fan_in = block_size * n_embd
         self.C = nn.Parameter(torch.randn(vocab_size, n_embd))
-        # gain 5/3 keeps the spread of the activations through a tanh (see torch.nn.init)
+        # a sum of fan_in products has a spread of fan_in**0.5: undo that, or tanh saturates. 5/3
+        # makes up for what tanh takes of the spread (see torch.nn.init.calculate_gain).
         self.W1 = nn.Parameter(torch.randn(fan_in, n_hidden) * (5 / 3) / fan_in**0.5)
         self.b1 = nn.Parameter(torch.zeros(n_hidden))
-        # next to nothing: the first predictions are uniform, the first loss is log(vocab_size)
+        # next to nothing: first predictions close to uniform, a first loss of about log(vocab_size)
         self.W2 = nn.Parameter(torch.randn(n_hidden, vocab_size) * 0.01)
         self.b2 = nn.Parameter(torch.zeros(vocab_size))
 
@@ -189,13 +196,16 @@ class MLP(nn.Module):
             emb = F.dropout(self.C[X], self.dropout, self.training)  # (B, block_size, n_embd)
             x = emb.flatten(1) @ self.W1                             # (B, n_hidden)
         else:
-            # The same x, sooner: what a token at a position adds to it is the same row of n_hidden
-            # in every context. With fewer tokens than contexts, making each row once is less work.
-            # Dropout is then drawn for a token at a position, and shared by the whole batch.
-            emb = F.dropout(self.C.expand(block_size, -1, -1), self.dropout, self.training)
-            table = emb @ self.W1.view(block_size, n_embd, -1)  # (block_size, vocab_size, n_hidden)
-            first_row = torch.arange(block_size, device=X.device) * vocab_size     # (block_size,)
-            x = F.embedding_bag(X + first_row, table.flatten(0, 1), mode="sum")    # (B, n_hidden)
+            # The same sum, sooner. The token at position i only ever meets the i-th n_embd rows of
+            # W1, so what it adds to x is one of block_size * vocab_size rows (6 * 27), and a batch
+            # needs B * block_size of them (512 * 6): make each once, and add up. What dropout
+            # zeroes is then the same for all contexts that have the token at that position.
+            emb = F.dropout(self.C.expand(block_size, -1, -1), self.dropout,
+                            self.training)                       # (block_size, vocab_size, n_embd)
+            W1 = self.W1.view(block_size, n_embd, -1)            # (block_size, n_embd, n_hidden)
+            table = (emb @ W1).flatten(0, 1)                     # (block_size*vocab_size, n_hidden)
+            rows = X + vocab_size * torch.arange(block_size, device=X.device)   # (B, block_size)
+            x = F.embedding_bag(rows, table, mode="sum")         # table[rows].sum(1): (B, n_hidden)
         h = torch.tanh(x + self.b1)                                  # (B, n_hidden)
         return h @ self.W2 + self.b2                                 # (B, vocab_size)
 
@@ -204,7 +214,7 @@ class MLP(nn.Module):
 def evaluate(model, data, limit=None):
     """The mean loss over data (windows, at); None if it is empty.
 
-    With a limit over the first predictions only: the words are shuffled, they are as good as any.
+    With a limit, over the first so many only: as the words are shuffled, these are as good as any.
     """
     windows, at = data
     if not len(at):
@@ -241,28 +251,34 @@ def batches(data, batch_size, seed, step=0):
     """Yields the batch of a step, of the next step, and so on without end.
 
     That is contexts X (batch_size, block_size) and the tokens after them Y (batch_size,), int64. An
-    epoch goes through the predictions in an order that depends on the seed and its number alone: a
-    run that is resumed meets the batches that it would have met.
+    epoch goes once through all predictions: on dev this was better than the lecture's random draws.
+    Its order depends on the seed and the number of the epoch alone, so that a resumed run meets the
+    batches that it would have met.
     """
     windows, at = data
     per_epoch = max(1, len(at) // batch_size)  # an incomplete batch is dropped, unless it is all
     epoch, done = divmod(step, per_epoch)
     while True:
-        generator = torch.Generator().manual_seed(seed + epoch)
+        generator = torch.Generator().manual_seed(seed + epoch)  # the same on every device
         order = torch.randperm(len(at), generator=generator, dtype=at.dtype)
-        for i in order.to(at.device).split(batch_size)[done:per_epoch]:
-            batch = windows[at[i]].long()
+        for i in order.to(at.device).split(batch_size)[done:per_epoch]:  # (batch_size,)
+            batch = windows[at[i]].long()  # (batch_size, block_size + 1)
             yield batch[:, :-1], batch[:, -1]
         epoch, done = epoch + 1, 0
 
 
 def make_optimizer(model, weight_decay):
-    """AdamW (Loshchilov and Hutter 2019). Only W1 and W2 decay: it would shrink the row of a rare
-    character in C at every step without it, and has no reason to pull a bias to 0."""
+    """AdamW (Loshchilov and Hutter 2019) divides each weight's gradient, averaged over the last
+    steps, by its usual size, so that all weights move at a like pace, and shrinks them a little.
+
+    Only W1 and W2 shrink. In C the row of a rare character would at every step, and seldom has a
+    gradient that restores it; and nothing speaks for pulling a bias to 0.
+    """
     return torch.optim.AdamW([
         {"params": [model.W1, model.W2], "weight_decay": weight_decay},
         {"params": [model.C, model.b1, model.b2], "weight_decay": 0.0},
-    ], betas=(0.9, 0.95), fused=True)  # 0.95: better on dev than 0.99 and 0.999
+    # betas: the weight of the past in the two averages; on dev 0.95 is better than 0.99 and 0.999
+    ], betas=(0.9, 0.95), fused=True)  # fused: all weights in one call, which is faster
 
 
 def train_step(model, optimizer, learning_rate, X, Y):
@@ -277,8 +293,12 @@ def train_step(model, optimizer, learning_rate, X, Y):
 
 
 def learning_rate_at(step, config):
-    """Linear warm-up, then half a cosine down to zero at max_iters."""
-    warmup = min(1.0, (step + 1) / (config.warmup_iters + 1))
+    """A linear warm-up, times half a cosine that falls to zero at max_iters.
+
+    AdamW's averages mean little in the first steps, so these are small. The fall is what the
+    lecture does by hand when it lowers the rate for the last steps, without a jump.
+    """
+    warmup = min(1.0, (step + 1) / (config.warmup_iters + 1))  # + 1: step 0 moves as well
     return config.learning_rate * warmup * (1 + math.cos(math.pi * step / config.max_iters)) / 2
 
 
@@ -286,16 +306,18 @@ def find_lr(model, data, config):
     """The learning-rate finder of the makemore lecture: the rate grows with every step, here from
     1e-5 to 1.
 
-    Works on a copy of the model. Returns rates (n,), losses (n,), each the mean over 50 steps, and
-    the rate to use: that with the lowest loss. Beyond it the loss rises; but training only touches
-    it after the warm-up, and the cosine leads away from the edge.
+    Works on a copy of the model. Returns rates (n,), losses (n,), where losses[i] is the mean of
+    the 50 steps around rates[i], and the rate with the lowest loss. That is high for a constant
+    rate, but will do for the peak of one that rises to it slowly and then falls.
     """
     model = copy.deepcopy(model)
     optimizer = make_optimizer(model, config.weight_decay)
     rates = torch.logspace(-5, 0, 1000)
-    losses = torch.stack([train_step(model, optimizer, rate, *batch) for rate, batch in
-                          zip(rates.tolist(), batches(data, config.batch_size, config.seed))])
-    losses = losses.cpu().nan_to_num(nan=math.inf).unfold(0, 50, 1).mean(dim=1)
+    losses = []
+    for rate, (X, Y) in zip(rates.tolist(), batches(data, config.batch_size, config.seed)):
+        losses.append(train_step(model, optimizer, rate, X, Y))
+    losses = torch.stack(losses).cpu().nan_to_num(nan=math.inf)  # argmin would choose a nan
+    losses = losses.unfold(0, 50, 1).mean(dim=1)  # of every 50 neighbours
     rates = rates[25:25 + len(losses)]  # the one in the middle of the 50
     return rates, losses, rates[losses.argmin()].item()
 
@@ -319,7 +341,7 @@ def verdict(train_loss, dev_loss, step, max_iters):
         return (f"dev was lowest at step {step:,} of {max_iters:,}, {gap:.3f} above train: "
                 "overfitting, if train fell on; take fewer steps, more dropout or weight_decay")
     if gap > 0.1:
-        return (f"dev is {gap:.3f} above train, but fell to the end: overfitting, to no harm yet; "
+        return (f"dev is {gap:.3f} above train, but still fell: overfitting, to no harm yet; "
                 "more data would help most, more dropout or weight_decay may")
     return (f"dev is {gap:+.3f} from train: room to grow; a larger network or more steps should "
             "lower both")
@@ -344,10 +366,13 @@ def write_file(path, data):
 
 
 def read_checkpoint(path):
+    """The checkpoint (dict) that main() wrote there. Exits with a sentence if there is none."""
     try:
+        # weights_only: a file may hold tensors and plain values, and no code that would be run
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["last"]["random_state"]  # a KeyError, if it is a checkpoint of something else
-        return checkpoint
+        if "random_state" in checkpoint["last"]:
+            return checkpoint
+        raise KeyError("random_state")
     except OSError as e:
         die(f"cannot resume from {path}: {e.strerror}")
     except Exception:  # what torch raises on a file of another kind depends on the file
@@ -409,21 +434,21 @@ def plot_embedding(path, C, itos):
     if C.shape[1] == 2:
         places = C
     else:
-        centred = C - C.mean(dim=0)
-        U, S, _ = torch.linalg.svd(centred, full_matrices=False)
+        # U * S (vocab_size, components): the rows in new axes, that of the largest spread first
+        U, S, _ = torch.linalg.svd(C - C.mean(dim=0), full_matrices=False)
         places = F.pad(U * S, (0, 1))[:, :2]  # with n_embd 1 there is no second component
         share = (S**2 / (S**2).sum())[:2].sum().item()
         ax.set_title(f"two principal components, {100 * share:.0f} % of the variance")
     colours = {"boundary": "tab:red", "vowel": "tab:orange", "consonant": "tab:blue",
                "other": "tab:gray"}
-    labels = {}  # of each kind that occurs
+    handles = {}  # one dot of each kind that occurs
     for token, (x, y) in enumerate(places[:MAX_SHOWN].tolist()):
         letter = unicodedata.normalize("NFD", itos[token].lower())[0]  # without its accent
         kind = ("boundary" if token == 0 else "vowel" if letter in "aeiouy"
                 else "consonant" if "a" <= letter <= "z" else "other")
-        labels[kind] = ax.scatter(x, y, s=220, color=colours[kind], alpha=0.3)
+        handles[kind] = ax.scatter(x, y, s=220, color=colours[kind], alpha=0.3)
         ax.text(x, y, "." if token == 0 else itos[token], ha="center", va="center")
-    ax.legend(labels.values(), labels, markerscale=0.5)
+    ax.legend(handles.values(), handles, markerscale=0.5)
     ax.set_aspect("equal", adjustable="datalim")
     save_png(ax, path)
 
@@ -438,7 +463,8 @@ def main(argv):
     if config.resume:
         checkpoint = read_checkpoint(checkpoint_file)
         last, run = checkpoint["last"], checkpoint["config"]
-        config = parse_args(argv, **{**run, "out_dir": config.out_dir})  # the run's, if not given
+        # once more, now with the settings of the run as the defaults
+        config = parse_args(argv, **{**run, "out_dir": config.out_dir})
         for name in run:
             if getattr(config, name) != run[name] and name not in CHANGEABLE:
                 die(f"--resume keeps the settings of the run: {name} is {run[name]}; "
@@ -448,7 +474,8 @@ def main(argv):
     try:
         device = torch.device(config.device)
         torch.zeros(1, device=device)
-        rng = torch if device.type == "cpu" else torch.get_device_module(device)  # dropout's
+        # the module that keeps the state of dropout's random numbers on this device
+        rng = torch if device.type == "cpu" else torch.get_device_module(device)
     except (RuntimeError, AssertionError):  # which of the two depends on the device
         die(f"device '{config.device}' is not available here; --device=cpu always is")
 
@@ -456,7 +483,7 @@ def main(argv):
     words = read_words(config.input_file, config.keep_duplicates)
     # token 0 is the boundary, the lecture's "."; but a line may hold a ".", and never a newline
     itos = ["\n"] + sorted(set("".join(words)))
-    train, dev, test = (encode(part, itos, config.block_size, device)
+    train, dev, test = (encode(part, itos, config.block_size, device)  # (windows, at) each
                         for part in split_words(words, config.train_frac))
     print(f"{config.input_file}: {len(words):,} lines, {len(itos)} tokens; predictions: "
           f"train {len(train[1]):,} | dev {len(dev[1]):,} | test {len(test[1]):,}")
@@ -482,13 +509,15 @@ def main(argv):
         return
 
     # training
-    best, evaluations, first_step, seconds, saved = None, [], 0, 0.0, ""
+    best = None                                            # the model with the lowest dev loss
     losses = torch.empty(config.max_iters, device=device)  # of every step
+    evaluations = []                                       # (step, train loss, dev loss)
+    first_step, seconds, hint = 0, 0.0, ""
     if last:
         if checkpoint["itos"] != itos:
             die(f"cannot resume: {config.input_file} has other characters than the run had")
         if last["step"] > config.max_iters:
-            die(f"cannot resume: the run is at step {last['step']:,}, beyond max_iters")
+            die(f"cannot resume: the run is at step {last['step']:,}; raise --max_iters")
         best = {key: value for key, value in checkpoint.items() if key != "last"}
         model.load_state_dict(last["model"])
         optimizer.load_state_dict(last["optimizer"])
@@ -496,12 +525,24 @@ def main(argv):
         first_step, seconds, evaluations = last["step"], last["seconds"], last["evaluations"]
         losses[:first_step] = last["losses"]
         print(f"going on at step {first_step:,}")
+
+    def save():
+        """Writes the best model so far, and all that --resume needs to go on from this step."""
+        buffer = io.BytesIO()
+        torch.save({**best, "config": vars(config), "last": {
+            "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
+            "random_state": rng.get_rng_state(), "seconds": seconds, "evaluations": evaluations,
+            "losses": losses[:step].clone(),  # a view would be saved with all it views
+        }}, buffer)
+        write_file(checkpoint_file, buffer.getvalue())
+
     step_model = torch.compile(model) if config.compile else model  # the parameters are shared
     train_batches = batches(train, config.batch_size, config.seed, first_step)
     started = time.perf_counter() - seconds
     try:
         for step in range(first_step, config.max_iters + 1):
-            if step % config.eval_interval == 0 or step == config.max_iters:
+            # now and then: how good is the model? At the last step there is only this left to do
+            if step % config.eval_interval == 0 or step in (first_step, config.max_iters):
                 train_loss = evaluate(model, train, EVAL_TOKENS)
                 dev_loss = evaluate(model, dev, EVAL_TOKENS)
                 seconds = time.perf_counter() - started
@@ -518,19 +559,15 @@ def main(argv):
                         "model": copy.deepcopy(model.state_dict()), "itos": itos, "step": step,
                         "train_loss": train_loss, "dev_loss": dev_loss,
                     }
-                buffer = io.BytesIO()
-                torch.save({**best, "config": vars(config), "last": {  # what --resume needs
-                    "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
-                    "random_state": rng.get_rng_state(), "seconds": seconds,
-                    "losses": losses[:step].clone(),  # a view would be saved with all it views
-                    "evaluations": evaluations,
-                }}, buffer)
-                write_file(checkpoint_file, buffer.getvalue())
-                saved = f"; {checkpoint_file} has the best model, and --resume goes on"
+                save()
+                hint = f"; {checkpoint_file} has the best model, --resume goes on from {step:,}"
                 evaluations.append((step, train_loss, dev_loss))  # a resumed run does this again
+
+            # every step: one batch, one move of the weights
             if step < config.max_iters:
+                X, Y = next(train_batches)
                 lr = learning_rate_at(step, config)
-                losses[step] = train_step(step_model, optimizer, lr, *next(train_batches))
+                losses[step] = train_step(step_model, optimizer, lr, X, Y)
 
         # result
         model.load_state_dict(best["model"])
@@ -548,7 +585,7 @@ def main(argv):
             plot_embedding(os.path.join(config.out_dir, "embedding.png"), model.C.detach().cpu(),
                            itos)
     except KeyboardInterrupt:
-        die(f"stopped at step {step:,}{saved}")
+        die(f"stopped at step {step:,}{hint}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 import mlp
+from lecture import lecture_loop, load_data
 
 ROOT = Path(__file__).resolve().parent.parent
 LECTURE = ["--block_size=3", "--n_embd=10", "--n_hidden=200"]
@@ -31,52 +32,8 @@ FAST = ["--batch_size=512", "--learning_rate=0.02", "--max_iters=800", "--warmup
         "--dropout=0", "--weight_decay=0.01"]
 
 
-def load_data(config):
-    """itos, and (windows, at) of train, dev and test."""
-    words = mlp.read_words(ROOT / "names.txt", config.keep_duplicates)
-    itos = ["\n"] + sorted(set("".join(words)))
-    return itos, [mlp.encode(part, itos, config.block_size) for part in mlp.split_words(words, 0.8)]
-
-
-def lecture_loop(train, dev, steps=200_000):
-    """The loop of the lecture: batches of 32, SGD at 0.1, and at 0.01 from half-way on.
-
-    Returns a list of (seconds of training so far, dev loss).
-    """
-    (X, Y), (Xdev, Ydev) = ((windows[at].long()[:, :-1], windows[at].long()[:, -1])
-                            for windows, at in (train, dev))  # (predictions, 3), (predictions,)
-    generator = torch.Generator().manual_seed(2147483647)
-    C = torch.randn(27, 10, generator=generator)  # no scaling yet: that is for a later lecture
-    W1 = torch.randn(30, 200, generator=generator)
-    b1 = torch.randn(200, generator=generator)
-    W2 = torch.randn(200, 27, generator=generator)
-    b2 = torch.randn(27, generator=generator)
-    parameters = [C, W1, b1, W2, b2]
-    for p in parameters:
-        p.requires_grad = True
-
-    def logits_of(X):
-        return torch.tanh(C[X].view(-1, 30) @ W1 + b1) @ W2 + b2
-
-    curve, seconds = [], 0.0
-    for step in range(steps + 1):
-        if step % (steps // 10) == 0:
-            with torch.no_grad():
-                curve.append((seconds, F.cross_entropy(logits_of(Xdev), Ydev).item()))
-        start = time.perf_counter()
-        i = torch.randint(0, len(X), (32,), generator=generator)
-        loss = F.cross_entropy(logits_of(X[i]), Y[i])
-        for p in parameters:
-            p.grad = None
-        loss.backward()
-        for p in parameters:
-            p.data += -(0.1 if step < steps // 2 else 0.01) * p.grad
-        seconds += time.perf_counter() - start
-    return curve
-
-
 def our_loop(train, dev, itos, config):
-    """The same network by the functions of mlp.py; returns the same."""
+    """The same network by the functions of mlp.py; returns the list of (seconds, dev loss)."""
     torch.manual_seed(config.seed)
     model = mlp.MLP(len(itos), config.block_size, config.n_embd, config.n_hidden, config.dropout)
     optimizer = mlp.make_optimizer(model, config.weight_decay)
@@ -93,10 +50,10 @@ def our_loop(train, dev, itos, config):
 
 def compare_training(runs):
     config = mlp.parse_args([*LECTURE, *FAST, "--keep_duplicates"])
-    itos, (train, dev, _) = load_data(config)
+    itos, (train, dev, _) = load_data(config.block_size, config.keep_duplicates)
     theirs, ours = [], []
     for _ in range(runs):
-        theirs.append(lecture_loop(train, dev))
+        theirs.append(lecture_loop(train, dev)[1])
         ours.append(our_loop(train, dev, itos, config))
     for name, curves in (("lecture", theirs), ("mlp.py", ours)):
         print(f"{name:>8} | seconds | dev loss")
@@ -112,7 +69,7 @@ def compare_training(runs):
 
 def compare_step(runs):
     config = mlp.parse_args([])
-    itos, (train, _, _) = load_data(config)
+    itos, (train, _, _) = load_data(config.block_size, config.keep_duplicates)
     B, V, E, H = config.block_size, len(itos), config.n_embd, config.n_hidden
     model = mlp.MLP(V, B, E, H, config.dropout)
     optimizer = mlp.make_optimizer(model, config.weight_decay)

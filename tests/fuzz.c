@@ -69,28 +69,29 @@ static size_t poisoning_fread(void *to, size_t size, size_t count, FILE *f) {
 
 static void use(Model *m) {
     static const int32_t context[MAX_BLOCK]; // boundaries only
-    Cell *cells = allocate((size_t)m->vocab_size, sizeof(Cell));
+    Cell *cells = allocate(m->vocab_size, sizeof(Cell));
     for (int scoring = 0; scoring < 2; scoring++) {
-        for (int top_k = 1; top_k <= m->vocab_size; top_k += (m->vocab_size + 1) / 2) {
+        for (size_t top_k = 1; top_k <= m->vocab_size; top_k += (m->vocab_size + 1) / 2) {
             Sampler s = {.model = m, .scoring = scoring, .temperature = 0.7f, .top_p = 0.9f,
                          .top_k = top_k};
-            s.p = allocate((size_t)m->vocab_size, sizeof(float));
-            s.ranking = allocate((size_t)m->vocab_size, sizeof(Candidate));
+            s.p = allocate(m->vocab_size, sizeof(float));
+            s.ranking = allocate(m->vocab_size, sizeof(Candidate));
             compute(&s, context, cells);
             if (!scoring && cells[m->vocab_size - 1].threshold != 1 << 30) abort();
         }
     }
-    for (int v = 0; v < m->vocab_size; v++) {
+    for (size_t v = 0; v < m->vocab_size; v++) {
         uint32_t code;
         size_t length = m->vocab[v].length;
         if (length < 1 || length > 4) abort();
         if (read_utf8((const unsigned char *)m->vocab[v].utf8, length, &code) != length) abort();
-        if (code != m->vocab[v].code || find_token(m, code) != v) abort();
+        if (code != m->vocab[v].code || find_token(m, code) != (int32_t)v) abort();
     }
     int32_t *tokens = allocate(input_size, sizeof *tokens);
     for (size_t i = 0, at, length; i < input_size; i++) {
         size_t count = encode(m, input + i, input_size - i, tokens, &at, &length);
-        if (count > at || at + length > input_size - i) abort();
+        if (count > input_size - i || (length > 0 && count > at)) abort();
+        if (length > 0 && at + length > input_size - i) abort();
     }
 }
 
@@ -104,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint32_t crc = size < 4 ? 0 : crc32(copy, size - 4);
     for (size_t i = 0; size >= 4 && i < 4; i++) copy[size - 4 + i] = (uint8_t)(crc >> 8 * i);
 #endif
-    // read_on() starts with 64 KiB and doubles them when they are full. For a float of W2 in the
+    // A buffer is doubled when it is full; 64 KiB are for what is small. For a float of W2 in the
     // file the table of rows has one for each position, at most 256; and W2, filled up to WIDTH
     // columns (of two at least) and four rows (of one at least), has at most 64. All else is less.
     limit = (64 << 10) + MAX_BLOCK * size;

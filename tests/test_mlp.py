@@ -448,12 +448,17 @@ def test_loss_that_is_not_finite_ends_training(refused, argv, out_dir):
 def test_ctrl_c_keeps_the_best_checkpoint_and_says_where(argv, out_dir):
     run = subprocess.Popen([sys.executable, ROOT / "mlp.py", *argv, "--max_iters=1000000",
                             "--eval_interval=1000000"],
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert any(line.startswith("step") for line in run.stdout)
-    while not (out_dir / "mlp.pt").exists() and run.poll() is None:
-        time.sleep(0.01)
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=60)
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                           # what a shell starts in the background is deaf to it, and its children
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    try:
+        assert any(line.startswith("step") for line in run.stdout)
+        while not (out_dir / "mlp.pt").exists() and run.poll() is None:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        _, err = run.communicate(timeout=60)
+    finally:
+        run.kill()
     one_sentence("mlp.py", err, out_dir / "mlp.pt")
     assert run.returncode == 1
     assert os.listdir(out_dir) == ["mlp.pt"]
