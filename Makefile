@@ -57,7 +57,7 @@ bench: $(VENV) sample out/mlp.bin
 story: $(VENV)
 	.venv/bin/python tests/story.py
 
-# 64 colours are enough for these pictures, and a quarter of the bytes.
+# 256 colours are enough for these pictures, and a third of the bytes.
 figures: $(VENV)
 	.venv/bin/python bigram.py --plot --num_samples=0 --out_dir=out/figures
 	.venv/bin/python mlp.py --find_lr --plot --out_dir=out/figures
@@ -68,7 +68,7 @@ figures: $(VENV)
 	cp out/figures/bigram.png out/figures/find_lr.png out/figures/loss.png out/plane/embedding.png \
 	  assets/
 	.venv/bin/python -c 'import sys; from PIL import Image; \
-	  [Image.open(path).convert("RGB").quantize(64).save(path) for path in sys.argv[1:]]' \
+	  [Image.open(path).convert("RGB").quantize(256).save(path) for path in sys.argv[1:]]' \
 	  assets/*.png
 
 clean:
