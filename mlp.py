@@ -161,8 +161,7 @@ def encode(words, itos, block_size, device="cpu"):
     # UTF-32 has the code point of every character as a number of four bytes
     stream = torch.from_numpy(stoi[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")]).to(device)
     windows = stream.unfold(0, block_size + 1, 1)
-    # it is padding where both of the last two tokens are the boundary: only there their bitwise or
-    # is 0
+    # padding is where the last two tokens are both the boundary: there alone their bitwise or is 0
     at = (windows[:, -2] | windows[:, -1]).nonzero().flatten()
     return windows, at.int() if len(stream) < 2**31 else at  # half the memory, where it will do
 

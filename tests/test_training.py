@@ -96,6 +96,12 @@ def test_run_made_longer_stays_longer(stopped, capsys):
     assert "going on at step 30" in capsys.readouterr().out
 
 
+def test_resume_with_another_interval_keeps_every_evaluation(stopped):
+    mlp.main(["--resume", f"--out_dir={stopped}", "--max_iters=35", "--eval_interval=15"])
+    # the last one is drawn, but comes after the last state is saved
+    assert [step for step, *_ in load(stopped)["last"]["evaluations"]] == [0, 20, 30]
+
+
 def test_resume_without_a_run(refused, out_dir):
     refused(mlp, ["--resume", f"--out_dir={out_dir}"], 1, out_dir / "mlp.pt")
 
