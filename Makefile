@@ -14,7 +14,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
 VENV = .venv/installed
 
 names: sample out/mlp.bin
-	./sample
+	./sample -x names.txt
 
 # The checkpoint is no target: training writes it many times, and half a training is not done.
 out/trained: mlp.py names.txt $(VENV)

@@ -65,7 +65,7 @@ MAX_LEN = 1024  # a made-up line is cut here, so that none goes on for ever; sam
 def parse_args(argv):
     """The settings, overridden by argv (list of str), as a namespace. Exits with 2 on a bad one."""
 
-    def boolean(text):
+    def true_or_false(text):
         return ["False", "True"].index(text) == 1  # else a ValueError, and argparse says so
 
     # without a usage, an error is one sentence
@@ -74,8 +74,9 @@ def parse_args(argv):
     for name, default, _, meaning in SETTINGS:
         kind = type(default)
         more = dict(nargs="?", const=True) if kind is bool else {}  # --name alone is --name=True
-        parser.add_argument(f"--{name}", type=boolean if kind is bool else kind, default=default,
-                            metavar=kind.__name__, help=f"{meaning} (default: {default})", **more)
+        parser.add_argument(f"--{name}", type=true_or_false if kind is bool else kind,
+                            default=default, metavar=kind.__name__,
+                            help=f"{meaning} (default: {default})", **more)
     config = parser.parse_args(argv)
     for name, _, limits, _ in SETTINGS:
         if limits and not limits[0] <= getattr(config, name) <= limits[1]:  # nan is never within

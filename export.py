@@ -13,7 +13,8 @@ The file, all numbers little-endian:
     24       varies   the vocabulary, vocab_size times: uint8 length, so many bytes of UTF-8: one
                       character; first the boundary, as a newline, then the others by code point
     varies   0 to 3   zero bytes, up to an offset that is a multiple of 4
-    varies   varies   float32, each below 2^50, row by row: C (vocab_size, n_embd),
+    varies   varies   float32, each below 2^50 in size (which no sum in sample.c can then
+                      overflow), row by row: C (vocab_size, n_embd),
                       W1 (block_size * n_embd, n_hidden), b1 (n_hidden),
                       W2 (n_hidden, vocab_size), b2 (vocab_size)
     end - 4  4        uint32  CRC-32 (zlib's) of all that comes before
@@ -82,9 +83,14 @@ def main(argv):
         if os.path.exists(temporary):
             os.remove(temporary)
     num_params = sum(weights.numel() for weights in checkpoint["model"].values())
+    dev_loss = checkpoint["dev_loss"]
     print(f"{target}: {num_params:,} parameters, {len(checkpoint['itos'])} tokens, "
-          f"dev loss {checkpoint['dev_loss']}, {len(data):,} bytes")
+          f"dev loss {'-' if dev_loss is None else f'{dev_loss:.4f}'}, {len(data):,} bytes")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+        sys.stdout.flush()
+    except OSError as e:
+        sys.exit(f"export.py: cannot write the output: {e.strerror}")

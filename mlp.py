@@ -29,6 +29,7 @@ import sys
 import time
 import unicodedata
 import warnings
+import zlib
 
 import numpy as np
 import torch
@@ -77,7 +78,7 @@ def parse_args(argv, **defaults):
     Exits with status 2 on a setting that is unknown, of the wrong type or out of range.
     """
 
-    def boolean(text):
+    def true_or_false(text):
         return ["False", "True"].index(text) == 1  # else a ValueError, and argparse says so
 
     # without a usage, an error is one sentence
@@ -86,8 +87,9 @@ def parse_args(argv, **defaults):
     for name, default, _, meaning in SETTINGS:
         kind = type(default)
         more = dict(nargs="?", const=True) if kind is bool else {}  # --name alone is --name=True
-        parser.add_argument(f"--{name}", type=boolean if kind is bool else kind, default=default,
-                            metavar=kind.__name__, help=f"{meaning} (default: {default})", **more)
+        parser.add_argument(f"--{name}", type=true_or_false if kind is bool else kind,
+                            default=default, metavar=kind.__name__,
+                            help=f"{meaning} (default: {default})", **more)
     parser.set_defaults(**defaults)
     config = parser.parse_args(argv)
     for name, _, limits, _ in SETTINGS:
@@ -335,10 +337,13 @@ def verdict(train_loss, dev_loss, step, max_iters):
     """
     if dev_loss is None:
         return "no dev loss, so nothing can be said about lines that are not in the data"
-    gap = dev_loss - train_loss
+    gap = round(dev_loss - train_loss, 3) + 0.0  # and -0.0 becomes 0.0
+    if step == 0:
+        return "dev rose at once, and the untrained model was kept; try a lower --learning_rate"
     if step < 0.9 * max_iters:  # this and the 0.1 below are rules of thumb
         return (f"dev was lowest at step {step:,} of {max_iters:,}, {gap:.3f} above train: "
-                "overfitting, if train fell on; take fewer steps, more dropout or weight_decay")
+                f"overfitting, if train fell on; try --max_iters={step}, a smaller network, more "
+                "dropout or weight_decay")
     if gap > 0.1:
         return (f"dev is {gap:.3f} above train, but still fell: overfitting, to no harm yet; "
                 "more data would help most, more dropout or weight_decay may")
@@ -480,6 +485,7 @@ def main(argv):
 
     # data
     words = read_words(config.input_file, config.keep_duplicates)
+    data = zlib.crc32("\n".join(words).encode())  # to know it again
     # token 0 is the boundary, the lecture's "."; but a line may hold a ".", and never a newline
     itos = ["\n"] + sorted(set("".join(words)))
     train, dev, test = (encode(part, itos, config.block_size, device)  # (windows, at) each
@@ -513,8 +519,8 @@ def main(argv):
     evaluations = []                                       # (step, train loss, dev loss)
     first_step, seconds, hint = 0, 0.0, ""
     if last:
-        if checkpoint["itos"] != itos:
-            die(f"cannot resume: {config.input_file} has other characters than the run had")
+        if last["data"] != data:
+            die(f"cannot resume: {config.input_file} is not what the run was started with")
         if last["step"] > config.max_iters:
             die(f"cannot resume: the run is at step {last['step']:,}; raise --max_iters")
         best = {key: value for key, value in checkpoint.items() if key != "last"}
@@ -532,6 +538,7 @@ def main(argv):
             "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
             "random_state": rng.get_rng_state(), "seconds": seconds, "evaluations": evaluations,
             "losses": losses[:step].clone(),  # a view would be saved with all it views
+            "data": data,
         }}, buffer)
         write_file(checkpoint_file, buffer.getvalue())
 
@@ -540,8 +547,10 @@ def main(argv):
     started = time.perf_counter() - seconds
     try:
         for step in range(first_step, config.max_iters + 1):
-            # now and then: how good is the model? At the last step there is only this left to do
-            if step % config.eval_interval == 0 or step in (first_step, config.max_iters):
+            # Now and then: how good is the model? At first at steps 1, 2, 4, 8 ..., as a small file
+            # may be known by heart before eval_interval; at the last step this alone is left.
+            early = step < config.eval_interval and step & (step - 1) == 0
+            if early or step % config.eval_interval == 0 or step in (first_step, config.max_iters):
                 train_loss = evaluate(model, train, EVAL_TOKENS)
                 dev_loss = evaluate(model, dev, EVAL_TOKENS)
                 seconds = time.perf_counter() - started
@@ -585,6 +594,9 @@ def main(argv):
                            itos)
     except KeyboardInterrupt:
         die(f"stopped at step {step:,}{hint}")
+    except RuntimeError as e:  # torch's word for what it has no memory for, or cannot compile
+        die(f"torch failed at step {step:,} ({str(e).strip().splitlines()[0]}); try a smaller "
+            "network or --batch_size, and no --compile")
 
 
 if __name__ == "__main__":

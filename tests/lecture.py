@@ -9,6 +9,7 @@ Embeddings of 10 numbers for 3 characters, 200 neurons, weights as torch.randn h
 """
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -92,4 +93,7 @@ def main():
 
 
 if __name__ == "__main__":
+    for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C and head end it without a traceback
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
     main()

@@ -1,5 +1,5 @@
 """
-Runs the commands in the README's table of models again: `make story`, about twenty minutes.
+Runs the commands in the README's table of models again: `make story`, a quarter of an hour.
 
 Below each row of the README stand the lines that its command prints now, as it is and, where there
 is anything random to train, with two other seeds.

@@ -175,6 +175,13 @@ def test_full_disk_leaves_the_old_file(trained, tmp_path, refused):
     assert sorted(os.listdir(tmp_path)) == ["mlp.bin", "mlp.pt"]
 
 
+def test_full_disk_under_the_output(trained, full_device):
+    done = subprocess.run([sys.executable, ROOT / "export.py", f"--out_dir={trained.out_dir}"],
+                          stdout=full_device, stderr=subprocess.PIPE, text=True)
+    one_sentence("export.py", done.stderr, "output")
+    assert done.returncode == 1
+
+
 def test_folder_in_place_of_the_file(trained, tmp_path, refused):
     (tmp_path / "mlp.pt").write_bytes((trained.out_dir / "mlp.pt").read_bytes())
     (tmp_path / "mlp.bin").mkdir()

@@ -85,6 +85,31 @@ def test_resume_refuses_other_characters(refused, stopped, tmp_path):
     refused(mlp, ["--resume", f"--out_dir={stopped}"], 1, other)
 
 
+def test_resume_refuses_another_file_of_the_same_characters(refused, out_dir, tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(f"{a}{b}" for a in "abcdef" for b in "abcdef"))
+    mlp.main([*SMALL, f"--input_file={path}", "--max_iters=5", f"--out_dir={out_dir}"])
+    path.write_text(path.read_text() + "\nabc")
+    refused(mlp, ["--resume", f"--out_dir={out_dir}"], 1, path)
+
+
+def test_what_torch_cannot_do_is_a_sentence(refused, out_dir, monkeypatch):
+    def fails(*args):
+        raise RuntimeError("no C++ compiler\nand a long story")
+    monkeypatch.setattr(mlp, "train_step", fails)
+    said = refused(mlp, [*SMALL, f"--out_dir={out_dir}"], 1, "no C++ compiler", "--compile")
+    assert "long story" not in said
+
+
+def test_small_file_is_judged_before_it_is_known_by_heart(tmp_path, out_dir):
+    words = mlp.read_words(ROOT / "names.txt")[:200]
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    mlp.main([f"--input_file={tmp_path / 'words.txt'}", f"--out_dir={out_dir}", "--n_hidden=200",
+              "--num_samples=0", "--max_iters=1000"])
+    best = load(out_dir)
+    assert 0 < best["step"] < 500 and best["dev_loss"] < 3
+
+
 def test_resume_goes_no_step_back(refused, stopped):
     refused(mlp, ["--resume", f"--out_dir={stopped}", "--max_iters=10"], 1, "20", "max_iters")
 
@@ -99,7 +124,8 @@ def test_run_made_longer_stays_longer(stopped, capsys):
 def test_resume_with_another_interval_keeps_every_evaluation(stopped):
     mlp.main(["--resume", f"--out_dir={stopped}", "--max_iters=35", "--eval_interval=15"])
     # the last one is drawn, but comes after the last state is saved
-    assert [step for step, *_ in load(stopped)["last"]["evaluations"]] == [0, 20, 30]
+    steps = [step for step, *_ in load(stopped)["last"]["evaluations"]]
+    assert steps == [0, 1, 2, 4, 8, 16, 20, 30]
 
 
 def test_resume_without_a_run(refused, out_dir):
@@ -247,7 +273,8 @@ def test_plot_without_matplotlib_is_refused_before_the_training(refused, out_dir
     (2.10, 2.12, 1000, ["room to grow", "+0.020"]),
     (2.11, 2.10, 1000, ["room to grow", "-0.010"]),
     (1.70, 1.95, 1000, ["no harm", "0.250"]),
-    (1.50, 2.05, 400, ["overfitting", "400", "1,000", "0.550"]),
+    (1.50, 2.05, 400, ["overfitting", "--max_iters=400", "1,000", "0.550"]),
+    (3.29, 3.29, 0, ["untrained", "--learning_rate"]),
     (1.50, None, 1000, ["no dev loss"]),
 ])
 def test_verdict_rests_on_train_and_dev(train, dev, step, words):
