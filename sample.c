@@ -757,7 +757,7 @@ static void generate(Sampler *s, const char *prefix, uint64_t n_names, const cha
                 end = name;
                 if (++n_tries == MAX_TRIES) {
                     fwrite(output, 1, (size_t)(end - output), stdout);
-                    fail(1, "found %llu names; of %d more in a row none was new",
+                    fail(1, "found %llu new names; then %d in a row were not new",
                          (unsigned long long)n_printed, n_tries);
                 }
                 continue;

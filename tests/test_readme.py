@@ -24,6 +24,7 @@ SHORTER = {
     "export.py": [],
 }
 NOT_RUN = {
+    ". .venv/bin/activate": "this runs in that environment",
     "make": "trains for half a minute; its steps are run one by one here",
     "make test": "is what runs this",
     "make bench": "takes minutes, and a machine with nothing else to do",
@@ -42,14 +43,14 @@ def commands():
     """Every command in a code block, or in the text as `python ...`, `make ...`, `./sample ...`."""
     found = []
     for block in BLOCKS:
-        for line in block.replace("\\\n", " ").splitlines():
-            line = line.strip().removeprefix("$ ").split("  #")[0].strip()
-            if line.split(" ")[0] in ("python", "make", "./sample", "cc"):
-                found.append(" ".join(line.split()))
-    for code in re.findall(r"`([^`]+)`", PROSE):
-        if re.match(r"(python|make|\./sample|cc) ", code):
-            found.append(" ".join(code.split()))
-    return list(dict.fromkeys(found))  # in the order of the README, as one may need another's file
+        lines = block.replace("\\\n", " ").splitlines()
+        if any(line.startswith("$ ") for line in lines):  # then the others are what it prints
+            lines = [line[2:] for line in lines if line.startswith("$ ")]
+        found += [line.split("  #")[0] for line in lines]
+    found += [code for code in re.findall(r"`([^`]+)`", PROSE)
+              if re.match(r"(python|make|\./sample|cc) ", code)]
+    # in the order of the README, as one may need another's file
+    return list(dict.fromkeys(" ".join(command.split()) for command in found))
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_counted_rows_of_the_story(monkeypatch, capsys):
 
 
 def test_links_lead_somewhere():
-    targets = re.findall(r"\]\(([^)]+)\)|`((?:tests/)?\w+\.(?:py|c|txt))`", README)
+    targets = re.findall(r"(?:\]\(|src=\")([^)\"]+)|`((?:tests/)?\w+\.(?:py|c|txt))`", README)
     targets = {link or file for link, file in targets if not link.startswith("https://")}
     assert len(targets) > 10
     for target in targets:
