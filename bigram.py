@@ -379,12 +379,13 @@ def new_axes(width, height):
 
 def save_png(ax, path):
     buffer = io.BytesIO()
-    with warnings.catch_warnings(record=True) as missing:  # one for each character without a glyph
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ax.figure.savefig(buffer, format="png", dpi=80)
     write_file(path, buffer.getvalue())
-    print(f"wrote {path}" + ("; its boxes are characters that matplotlib's font lacks" if missing
-                             else ""))
+    # a warning for each character that the font lacks becomes one remark
+    boxes = any("missing from" in str(warning.message) for warning in caught)
+    print(f"wrote {path}" + "; its boxes are characters that matplotlib's font lacks" * boxes)
 
 
 def show(tokens, itos):
@@ -436,7 +437,7 @@ def plot_tune(path, knob, rows, best):
 
 
 # -----------------------------------------------------------------------------
-# All of it
+# Putting it together
 
 def nats(loss):
     """A loss as it is printed: a dash where there was nothing to judge on."""
@@ -526,6 +527,8 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    if sys.stdout is None:
+        sys.exit("bigram.py: cannot write the output: it is closed")
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head may stop reading: no traceback
     sys.stdout.reconfigure(encoding="utf-8")  # like the input, whatever the locale

@@ -64,7 +64,7 @@ def main(argv):
 
     try:
         checkpoint = torch.load(source, map_location="cpu", weights_only=True)
-        data = serialize(checkpoint)
+        data, dev_loss = serialize(checkpoint), checkpoint["dev_loss"]
     except OSError as e:
         sys.exit(f"export.py: cannot read {source}: {e.strerror}; train a model with mlp.py first")
     except ValueError as e:
@@ -72,7 +72,7 @@ def main(argv):
     except Exception:  # what torch raises on a file of another kind depends on the file
         sys.exit(f"export.py: {source} is not a checkpoint of mlp.py")
 
-    temporary = target + ".tmp"  # which is renamed when it is whole: no crash leaves half a model
+    temporary = target + ".tmp"  # renamed when it is whole: a run cut short leaves no half a model
     try:
         with open(temporary, "wb") as f:
             f.write(data)
@@ -83,12 +83,13 @@ def main(argv):
         if os.path.exists(temporary):
             os.remove(temporary)
     num_params = sum(weights.numel() for weights in checkpoint["model"].values())
-    dev_loss = checkpoint["dev_loss"]
     print(f"{target}: {num_params:,} parameters, {len(checkpoint['itos'])} tokens, "
           f"dev loss {'-' if dev_loss is None else f'{dev_loss:.4f}'}, {len(data):,} bytes")
 
 
 if __name__ == "__main__":
+    if sys.stdout is None:
+        sys.exit("export.py: cannot write the output: it is closed")
     try:
         main(sys.argv[1:])
         sys.stdout.flush()

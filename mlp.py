@@ -38,7 +38,7 @@ import torch.nn.functional as F
 
 # -----------------------------------------------------------------------------
 # Settings: each can be overridden on the command line, as --name=value or --name value. From
-# block_size to weight_decay the defaults are the best on dev of those that train in a minute.
+# block_size to weight_decay the defaults are the best on dev of those that train in half a minute.
 
 SETTINGS = [
     # name              default      from, to      meaning
@@ -55,7 +55,7 @@ SETTINGS = [
     ("learning_rate",   4e-3,        (0, 1000),    "AdamW's learning rate at its highest"),
     ("warmup_iters",    200,         (0, 10**9),   "steps in which it climbs to there"),
     ("weight_decay",    0.2,         (0, 1000),    "AdamW's decay of W1 and W2"),
-    ("eval_interval",   500,         (1, 10**9),   "steps from one evaluation to the next"),
+    ("eval_interval",   500,         (1, 10**9),   "steps between evaluations; at first fewer"),
     ("num_samples",     20,          (0, 10**6),   "lines to make up at the end"),
     ("seed",            1337,        (0, 2**63-1), "seed of all that is random but the split"),
     ("device",          "cpu",       None,         "where to train: cpu, cuda or mps"),
@@ -65,9 +65,10 @@ SETTINGS = [
     ("plot",            False,       None,         "draw pictures into out_dir (needs matplotlib)"),
 ]
 
-EVAL_TOKENS = 50_000  # predictions, at most, behind the losses that choose the best model
+EVAL_PREDICTIONS = 50_000  # predictions, at most, behind the losses that choose the best model
 # what --resume may change; with another value of anything else it would be another run
-CHANGEABLE = ("out_dir", "resume", "max_iters", "eval_interval", "num_samples", "compile", "plot")
+CHANGEABLE = ("input_file", "out_dir", "resume", "max_iters", "eval_interval", "num_samples",
+              "compile", "plot")
 MAX_SHOWN = 100  # tokens in the picture of the embedding
 MAX_LEN = 1024  # a made-up line is cut here, so that none goes on for ever; sample.c cuts there too
 
@@ -204,9 +205,9 @@ class MLP(nn.Module):
             emb = F.dropout(self.C.expand(block_size, -1, -1), self.dropout,
                             self.training)                       # (block_size, vocab_size, n_embd)
             W1 = self.W1.view(block_size, n_embd, -1)            # (block_size, n_embd, n_hidden)
-            table = (emb @ W1).flatten(0, 1)                     # (block_size*vocab_size, n_hidden)
-            rows = X + vocab_size * torch.arange(block_size, device=X.device)   # (B, block_size)
-            x = F.embedding_bag(rows, table, mode="sum")         # table[rows].sum(1): (B, n_hidden)
+            rows = (emb @ W1).flatten(0, 1)                      # (block_size*vocab_size, n_hidden)
+            i = X + vocab_size * torch.arange(block_size, device=X.device)      # (B, block_size)
+            x = F.embedding_bag(i, rows, mode="sum")             # rows[i].sum(1): (B, n_hidden)
         h = torch.tanh(x + self.b1)                                  # (B, n_hidden)
         return h @ self.W2 + self.b2                                 # (B, vocab_size)
 
@@ -252,9 +253,9 @@ def batches(data, batch_size, seed, step=0):
     """Yields the batch of a step, of the next step, and so on without end.
 
     That is contexts X (batch_size, block_size) and the tokens after them Y (batch_size,), int64. An
-    epoch goes once through all predictions: on dev this was better than the lecture's random draws.
-    Its order depends on the seed and the number of the epoch alone, so that a resumed run meets the
-    batches that it would have met.
+    epoch goes once through the predictions, but for an incomplete last batch, which is better on
+    dev than the lecture's random draws. Its order depends on the seed and the number of the epoch
+    alone, so that a resumed run meets the batches that it would have met.
     """
     windows, at = data
     per_epoch = max(1, len(at) // batch_size)  # an incomplete batch is dropped, unless it is all
@@ -345,7 +346,7 @@ def verdict(train_loss, dev_loss, step, max_iters):
                 f"overfitting, if train fell on; try --max_iters={step}, a smaller network, more "
                 "dropout or weight_decay")
     if gap > 0.1:
-        return (f"dev is {gap:.3f} above train, but still fell: overfitting, to no harm yet; "
+        return (f"dev is {gap:.3f} above train, but still fell: overfitting, but harmless so far; "
                 "more data would help most, more dropout or weight_decay may")
     return (f"dev is {gap:+.3f} from train: room to grow; a larger network or more steps should "
             "lower both")
@@ -374,11 +375,10 @@ def read_checkpoint(path):
     try:
         # weights_only: a file may hold tensors and plain values, and no code that would be run
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "random_state" in checkpoint["last"]:
-            return checkpoint
-        raise KeyError("random_state")
+        checkpoint["last"]["checksum"]  # a KeyError, if it is a checkpoint of something else
+        return checkpoint
     except OSError as e:
-        die(f"cannot resume from {path}: {e.strerror}")
+        die(f"cannot resume from {path}: {e.strerror}; leave out --resume to start a run")
     except Exception:  # what torch raises on a file of another kind depends on the file
         die(f"cannot resume from {path}: it is not a checkpoint of mlp.py")
 
@@ -394,12 +394,13 @@ def new_axes(width, height):
 
 def save_png(ax, path):
     buffer = io.BytesIO()
-    with warnings.catch_warnings(record=True) as missing:  # one for each character without a glyph
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ax.figure.savefig(buffer, format="png", dpi=80)
     write_file(path, buffer.getvalue())
-    print(f"wrote {path}" + ("; its boxes are characters that matplotlib's font lacks" if missing
-                             else ""))
+    # a warning for each character that the font lacks becomes one remark
+    boxes = any("missing from" in str(warning.message) for warning in caught)
+    print(f"wrote {path}" + "; its boxes are characters that matplotlib's font lacks" * boxes)
 
 
 def plot_lr(path, rates, losses, suggestion):
@@ -458,7 +459,7 @@ def plot_embedding(path, C, itos):
 
 
 # -----------------------------------------------------------------------------
-# All of it
+# Putting it together
 
 def main(argv):
     config = parse_args(argv)
@@ -478,14 +479,16 @@ def main(argv):
     try:
         device = torch.device(config.device)
         torch.zeros(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # of cuda:1, say, rng is then the one meant
         # the module that keeps the state of dropout's random numbers on this device
         rng = torch if device.type == "cpu" else torch.get_device_module(device)
     except (RuntimeError, AssertionError):  # which of the two depends on the device
-        die(f"device '{config.device}' is not available here; --device=cpu always is")
+        die(f"device '{config.device}' is not available here; cpu is")
 
     # data
     words = read_words(config.input_file, config.keep_duplicates)
-    data = zlib.crc32("\n".join(words).encode())  # to know it again
+    checksum = zlib.crc32("\n".join(words).encode())  # by which --resume knows the data again
     # token 0 is the boundary, the lecture's "."; but a line may hold a ".", and never a newline
     itos = ["\n"] + sorted(set("".join(words)))
     train, dev, test = (encode(part, itos, config.block_size, device)  # (windows, at) each
@@ -519,7 +522,7 @@ def main(argv):
     evaluations = []                                       # (step, train loss, dev loss)
     first_step, seconds, hint = 0, 0.0, ""
     if last:
-        if last["data"] != data:
+        if last["checksum"] != checksum:
             die(f"cannot resume: {config.input_file} is not what the run was started with")
         if last["step"] > config.max_iters:
             die(f"cannot resume: the run is at step {last['step']:,}; raise --max_iters")
@@ -538,7 +541,7 @@ def main(argv):
             "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
             "random_state": rng.get_rng_state(), "seconds": seconds, "evaluations": evaluations,
             "losses": losses[:step].clone(),  # a view would be saved with all it views
-            "data": data,
+            "checksum": checksum,
         }}, buffer)
         write_file(checkpoint_file, buffer.getvalue())
 
@@ -551,12 +554,12 @@ def main(argv):
             # may be known by heart before eval_interval; at the last step this alone is left.
             early = step < config.eval_interval and step & (step - 1) == 0
             if early or step % config.eval_interval == 0 or step in (first_step, config.max_iters):
-                train_loss = evaluate(model, train, EVAL_TOKENS)
-                dev_loss = evaluate(model, dev, EVAL_TOKENS)
+                train_loss = evaluate(model, train, EVAL_PREDICTIONS)
+                dev_loss = evaluate(model, dev, EVAL_PREDICTIONS)
                 seconds = time.perf_counter() - started
                 line = (f"step {step:6,} | lr {learning_rate_at(step, config):.1e} | "
                         f"train {nats(train_loss)} | dev {nats(dev_loss)}")
-                if step > 0:
+                if step > 0 and not early:
                     line += (f" | {1000 * seconds / step:.2f} ms a step"
                              f" | {seconds / step * (config.max_iters - step):.0f} s left")
                 print(line, flush=True)
@@ -600,6 +603,8 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    if sys.stdout is None:
+        sys.exit("mlp.py: cannot write the output: it is closed")
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head may stop reading: no traceback
     sys.stdout.reconfigure(encoding="utf-8")  # like the input, whatever the locale

@@ -332,9 +332,9 @@ static void forward(Model *m, const int32_t *context) {
 // -----------------------------------------------------------------------------
 // Sampler
 
-// What follows a context never changes. So it is computed once, when the context is first met, and
-// kept in a table; soon most characters of a name are no more than a look-up. A place of the table
-// has the tokens of its context, and then a number for each token that may follow.
+// What follows a context never changes. So it is computed when the context is met, and kept in a
+// table until another context needs its place; soon most characters of a name are no more than a
+// look-up. A place has the tokens of its context, and then a number for each token that may follow.
 
 typedef union {
     int32_t key;       // a token of the context, plus 1; 0 is a place not yet used
@@ -492,10 +492,11 @@ static inline const Cell *look_up(Sampler *s, const int32_t *context, Cell *plac
     return place + block_size;
 }
 
-typedef struct { // a name under way
-    int32_t tokens[MAX_BLOCK + MAX_LEN]; // block_size boundaries, then the name: the context of
-    size_t length;                       // character at of the name begins at tokens[at]
-    uint64_t hash; // of its context
+// A name under way. The context of its character number i begins at tokens[i].
+typedef struct {
+    int32_t tokens[MAX_BLOCK + MAX_LEN]; // block_size boundaries, then the name
+    size_t length;                       // of the name
+    uint64_t hash;                       // of the context of its next character
 } Lane;
 
 // Makes up the names first, first + 1, ..., one for each lane, which all begin with the length
@@ -712,7 +713,7 @@ static void insert(Set *set, const char *line, size_t n) {
 // Prints n_names names that begin with prefix. With excluded, the path of a file, none is a line of
 // it; with unique, none comes twice; with either, none is empty.
 static void generate(Sampler *s, const char *prefix, uint64_t n_names, const char *excluded,
-                     int unique, Set *set) {
+                     int unique) {
     // static, hence zeros: the boundaries before each name
     static Lane lanes[LANES];
     static char output[LANES * (4 * MAX_LEN + 1)]; // a character takes at most 4 bytes
@@ -729,12 +730,13 @@ static void generate(Sampler *s, const char *prefix, uint64_t n_names, const cha
     lanes[0].length = n_tokens; // which it remains if a name can be no longer
     for (size_t i = 1; i < LANES; i++) lanes[i] = lanes[0];
 
-    insert(set, "\n", 1); // the empty name is never new; and find_slot() needs a set with slots
+    Set set = {0};
+    insert(&set, "\n", 1); // the empty name is never new; and find_slot() needs a set with slots
     if (excluded) {
         Lines lines = open_lines(excluded);
         while (next_line(&lines)) {
             lines.text[lines.length] = '\n';
-            insert(set, (const char *)lines.text, lines.length + 1);
+            insert(&set, (const char *)lines.text, lines.length + 1);
         }
     }
     uint64_t n_printed = 0, first = 0;
@@ -753,7 +755,7 @@ static void generate(Sampler *s, const char *prefix, uint64_t n_names, const cha
             }
             *end++ = '\n';
             size_t n = (size_t)(end - name);
-            if ((excluded || unique) && *find_slot(set, name, n)) {
+            if ((excluded || unique) && *find_slot(&set, name, n)) {
                 end = name;
                 if (++n_tries == MAX_TRIES) {
                     fwrite(output, 1, (size_t)(end - output), stdout);
@@ -763,11 +765,13 @@ static void generate(Sampler *s, const char *prefix, uint64_t n_names, const cha
                 continue;
             }
             n_tries = 0;
-            if (unique) insert(set, name, n);
+            if (unique) insert(&set, name, n);
             n_printed++;
         }
         fwrite(output, 1, (size_t)(end - output), stdout);
     }
+    free(set.text);
+    free(set.slots);
 }
 
 // -----------------------------------------------------------------------------
@@ -864,7 +868,6 @@ int main(int argc, char **argv) {
     Model m = load(path ? path : "out/mlp.bin");
     Sampler s = {.temperature = 1, .top_p = 1, .top_k = m.vocab_size};
     set_up(&s, &m);
-    Set set = {0};
 
     if (scored) {
         s.scoring = 1;
@@ -882,15 +885,16 @@ int main(int argc, char **argv) {
             struct timespec now;
             timespec_get(&now, TIME_UTC);
 #endif
-            seed = mix((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 40; // 24 bits
+            // 24 bits of it, to be typed again
+            seed = mix((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 40;
             fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
         }
         s.seed = mix(seed); // else the numbers of two seeds might be the same, shifted
-        generate(&s, prefix, n_names, excluded, unique, &set);
+        generate(&s, prefix, n_names, excluded, unique);
     }
     finish_output();
     void *all[] = {m.file, m.vocab, m.W2, m.b2, m.h, m.logits, m.rows, m.row_key,
-                   s.table, s.p, s.ranking, set.text, set.slots};
+                   s.table, s.p, s.ranking};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     return 0;
 }

@@ -12,6 +12,7 @@ import torch
 import export
 import mlp
 
+os.environ.update(COLUMNS="80", NO_COLOR="1")  # argparse asks for them
 torch.set_num_threads(1)  # the models are small: a second thread costs more than it brings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,12 +7,12 @@ import pytest
 import mlp
 from conftest import one_sentence
 
-CLEAN = "Sanitizer", "runtime error", "assert"
+FORBIDDEN = "Sanitizer", "runtime error", "assert"
 
 
 def behaves(done, *status):
     assert done.returncode in status, done.stderr
-    assert not any(word in done.stderr for word in CLEAN)
+    assert not any(word in done.stderr for word in FORBIDDEN)
     if done.returncode:
         one_sentence("sample", done.stderr.splitlines(keepends=True)[-1])
     return done

@@ -1,6 +1,7 @@
 """What goes on around the training loop: resuming, learning-rate finder, pictures, verdict."""
 
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -40,7 +41,8 @@ def test_run_killed_at_any_moment_ends_as_one_that_was_not(tmp_path):
     argv = [*SMALL, "--max_iters=3000", "--eval_interval=100", "--dropout=0.2"]
     for step, args in ((200, argv), (900, ["--resume"])):
         run = subprocess.Popen([sys.executable, ROOT / "mlp.py", *args, f"--out_dir={killed}"],
-                               stdout=subprocess.PIPE, text=True, env={"OMP_NUM_THREADS": "1"})
+                               stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
         for line in run.stdout:
             if line.startswith(f"step {step:6,}"):
                 break
@@ -69,6 +71,12 @@ def test_resume_of_a_finished_run_says_the_same_again(out_dir, capsys):
 def stopped(out_dir):
     mlp.main([*SMALL, "--max_iters=20", f"--out_dir={out_dir}"])
     return out_dir
+
+
+def test_file_of_a_run_may_move(stopped, tmp_path, capsys):
+    (tmp_path / "moved.txt").write_bytes((ROOT / "names.txt").read_bytes())
+    mlp.main(["--resume", f"--out_dir={stopped}", f"--input_file={tmp_path / 'moved.txt'}"])
+    assert "going on at step 20" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["--n_hidden=17", "--dropout=0.5", "--seed=3", "--batch_size=8"])
@@ -272,7 +280,7 @@ def test_plot_without_matplotlib_is_refused_before_the_training(refused, out_dir
 @pytest.mark.parametrize("train, dev, step, words", [
     (2.10, 2.12, 1000, ["room to grow", "+0.020"]),
     (2.11, 2.10, 1000, ["room to grow", "-0.010"]),
-    (1.70, 1.95, 1000, ["no harm", "0.250"]),
+    (1.70, 1.95, 1000, ["harmless", "0.250"]),
     (1.50, 2.05, 400, ["overfitting", "--max_iters=400", "1,000", "0.550"]),
     (3.29, 3.29, 0, ["untrained", "--learning_rate"]),
     (1.50, None, 1000, ["no dev loss"]),

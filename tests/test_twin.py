@@ -1,6 +1,8 @@
 """sample.c against twin.py, its NumPy twin: the same bits; and both against PyTorch in float64."""
 
+import os
 import random
+import shlex
 import subprocess
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import torch
 
 import twin
-from conftest import ROOT, build
+from conftest import ROOT
 
 # Contexts come in on stdin; p and the thresholds after each, or the NLLs, go out on stdout.
 DRIVER = """
@@ -17,14 +19,14 @@ DRIVER = """
 #undef main
 int main(int argc, char **argv) { // MODEL scoring temperature top_k top_p
     Model m = load(argc == 6 ? argv[1] : "");
-    size_t vocab_size = (size_t)m.vocab_size;
+    size_t vocab_size = m.vocab_size;
     Sampler s = {.model = &m, .scoring = atoi(argv[2]), .temperature = strtof(argv[3], 0),
-                 .top_k = atoi(argv[4]), .top_p = strtof(argv[5], 0)};
+                 .top_k = (size_t)atoi(argv[4]), .top_p = strtof(argv[5], 0)};
     s.p = allocate(vocab_size, sizeof(float));
     s.ranking = allocate(vocab_size, sizeof(Candidate));
     Cell *cells = allocate(vocab_size, sizeof(Cell));
     int32_t context[MAX_BLOCK];
-    while (fread(context, sizeof *context, (size_t)m.block_size, stdin) > 0) {
+    while (fread(context, sizeof *context, m.block_size, stdin) > 0) {
         compute(&s, context, cells);
         if (!s.scoring) fwrite(s.p, 4, vocab_size, stdout);
         fwrite(cells, 4, vocab_size, stdout);
@@ -38,8 +40,8 @@ def bits(tmp_path_factory):
     """bits(path, X, scoring, temperature, top_k, top_p): what the functions of sample.c compute."""
     folder = tmp_path_factory.mktemp("bits")
     (folder / "bits.c").write_text(DRIVER)
-    subprocess.run(["cc", "-std=c11", "-O2", f"-I{ROOT}", folder / "bits.c", "-o", folder / "bits"],
-                   check=True)
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O2", f"-I{ROOT}",
+                    folder / "bits.c", "-o", folder / "bits"], check=True)
 
     def run(path, X, *args):
         done = subprocess.run([folder / "bits", path, *map(str, args)], check=True,
