@@ -66,6 +66,7 @@ SETTINGS = [
 ]
 
 EVAL_PREDICTIONS = 50_000  # predictions, at most, behind the losses that choose the best model
+RESULT_PREDICTIONS = 1_000_000  # and behind those of the result, or a large file would take minutes
 # what --resume may change; with another value of anything else it would be another run
 CHANGEABLE = ("input_file", "out_dir", "resume", "max_iters", "eval_interval", "num_samples",
               "compile", "plot")
@@ -582,7 +583,7 @@ def main(argv):
 
         # result
         model.load_state_dict(best["model"])
-        results = [evaluate(model, part) for part in (train, dev, test)]
+        results = [evaluate(model, part, RESULT_PREDICTIONS) for part in (train, dev, test)]
         num_params = sum(p.numel() for p in model.parameters())
         print("train {} | dev {} | test {}".format(*map(nats, results))
               + f" | {num_params:,} parameters | {seconds:.1f} s")
