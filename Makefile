@@ -1,9 +1,9 @@
 # make          everything: environment, training, export, compiling, 20 new names
 # make test     all tests
 # make sample   the C program alone; needs no Python
-# make bench    measure what the README says of speed (four minutes)
+# make bench    measure what the README says of speed (three minutes)
 # make story    run the commands of the README's table of models again (a quarter of an hour)
-# make figures  draw the pictures of the README again (two minutes)
+# make figures  draw the pictures of the README again (a minute)
 # make crosscheck   the names of every compiler and machine there is, compared
 # make fuzz         the loader under a fuzzer, RUNS times as it is and RUNS times past the checksum
 # make clean    remove what was made, but for the environment
