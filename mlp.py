@@ -599,8 +599,9 @@ def main(argv):
     except KeyboardInterrupt:
         die(f"stopped at step {step:,}{hint}")
     except RuntimeError as e:  # torch's word for what it has no memory for, or cannot compile
-        die(f"torch failed at step {step:,} ({str(e).strip().splitlines()[0]}); try a smaller "
-            "network or --batch_size, and no --compile")
+        reason = str(e).strip().partition("\n")[0]
+        die(f"torch failed at step {step:,} ({reason}); try a smaller network or --batch_size, and "
+            "no --compile")
 
 
 if __name__ == "__main__":
