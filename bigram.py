@@ -145,9 +145,10 @@ def encode(words, itos, block_size):
     stoi = np.zeros(max(map(ord, itos)) + 1, dtype=np.uint8 if len(itos) <= 256 else np.int32)
     stoi[[ord(ch) for ch in itos]] = np.arange(len(itos))
     pad = itos[0] * block_size
-    text = pad + pad.join(words) + pad
     # UTF-32 has the code point of every character as a number of four bytes
-    stream = torch.from_numpy(stoi[np.frombuffer(text.encode("utf-32-le"), dtype="<u4")])
+    codes = np.frombuffer((pad + pad.join(words) + pad).encode("utf-32-le"), dtype="<u4")
+    stream = torch.from_numpy(stoi[codes])
+    del codes  # needed no more, and large
     windows = stream.unfold(0, block_size + 1, 1)
     # padding is where the last two tokens are both the boundary: there alone their bitwise or is 0
     at = (windows[:, -2] | windows[:, -1]).nonzero().flatten()
