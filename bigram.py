@@ -358,7 +358,7 @@ def write_file(path, data):
     """Writes bytes to path whole or not at all: to a temporary name first, then renamed."""
     temporary = path + ".tmp"
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(temporary, "wb") as f:
             f.write(data)
         os.replace(temporary, path)
@@ -379,6 +379,7 @@ def new_axes(width, height):
 
 
 def save_png(ax, path):
+    """Writes the picture of these axes, 80 dots an inch, and says where."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -361,7 +361,7 @@ def write_file(path, data):
     """Writes bytes to path whole or not at all: to a temporary name first, then renamed."""
     temporary = path + ".tmp"
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(temporary, "wb") as f:
             f.write(data)
         os.replace(temporary, path)
@@ -395,6 +395,7 @@ def new_axes(width, height):
 
 
 def save_png(ax, path):
+    """Writes the picture of these axes, 80 dots an inch, and says where."""
     buffer = io.BytesIO()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -553,7 +554,8 @@ def main(argv):
     try:
         for step in range(first_step, config.max_iters + 1):
             # Now and then: how good is the model? At first at steps 1, 2, 4, 8 ..., as a small file
-            # may be known by heart before eval_interval; at the last step this alone is left.
+            # may be known by heart before eval_interval; at the last step this alone is left. (A power
+            # of two shares no bit with the number below it.)
             early = step < config.eval_interval and step & (step - 1) == 0
             if early or step % config.eval_interval == 0 or step in (first_step, config.max_iters):
                 train_loss = evaluate(model, train, EVAL_PREDICTIONS)

@@ -415,6 +415,12 @@ def test_file_in_place_of_out_dir(refused, few, tmp_path, below):
     assert (tmp_path / "taken").read_text() == "precious"
 
 
+def test_empty_out_dir_is_this_folder(few, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mlp.main([f"--input_file={few}", *SMALL, "--out_dir="])
+    assert (tmp_path / "mlp.pt").exists()
+
+
 def test_full_disk_leaves_the_old_checkpoint(refused, train, argv, out_dir):
     train()
     before = (out_dir / "mlp.pt").read_bytes()
