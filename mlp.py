@@ -554,8 +554,8 @@ def main(argv):
     try:
         for step in range(first_step, config.max_iters + 1):
             # Now and then: how good is the model? At first at steps 1, 2, 4, 8 ..., as a small file
-            # may be known by heart before eval_interval; at the last step this alone is left. (It is
-            # the powers of two that share no bit with the number below them.)
+            # may be known by heart before eval_interval; at the last step this alone is left.
+            # Of all numbers, only a power of two shares no bit with the one below it.
             early = step < config.eval_interval and step & (step - 1) == 0
             if early or step % config.eval_interval == 0 or step in (first_step, config.max_iters):
                 train_loss = evaluate(model, train, EVAL_PREDICTIONS)
