@@ -1,77 +1,87 @@
-# make          everything: environment, training, export, compiling, 20 new names
-# make test     all tests
-# make sample   the C program alone; needs no Python
-# make bench    measure what the README says of speed (three minutes)
-# make story    run the commands of the README's table of models again (a quarter of an hour)
-# make figures  draw the pictures of the README again (a minute)
-# make crosscheck   the names of every compiler and machine there is, compared
-# make fuzz         the loader under a fuzzer, RUNS times as it is and RUNS times past the checksum
-# make clean    remove what was made, but for the environment
+# make                    Python packages, training, n-grams, export, compiling, 20 new names
+# make NAMES=towns.txt    the same for a file of your own, one item per line, in out/towns
+# make test               all tests
+# make sample             the C program alone; needs no Python
+# make bench              measure what the README says about speed (three minutes)
+# make story              run the commands in the README's table again (a quarter of an hour)
+# make figures            draw the README's pictures again (two minutes)
+# make crosscheck         the same names from every compiler and machine at hand? (two minutes)
+# make fuzz               the loader of sample.c under a fuzzer, RUNS=200000 files, twice
+# make clean              remove what was made, except the Python packages
+# Another Python: make PYTHON=python3.12. Another compiler: make CC=clang CFLAGS=-O2.
 
-PYTHON = python3
-CFLAGS = -O3 -march=native
-WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
-VENV = .venv/installed
+NAMES = names.txt
+PYTHON =
+CFLAGS = -O3 $$($(CC) -march=native -E -xc /dev/null > /dev/null 2>&1 && echo -march=native)
+COMPILE = $(CC) -std=c11 -Wall -Wextra -Wpedantic -Wconversion -Wshadow $(CFLAGS)
+# What the rules train on, and where; only `names` sets them, so that out keeps its own model.
+FILE = names.txt
+OUT = out
 
-names: sample out/mlp.bin
-	./sample -x names.txt
+names:
+	@case "$(NAMES)" in names.txt) out=out ;; *) out=out/$$(basename "$(NAMES)" .txt) ;; esac; \
+	test -r "$(NAMES)" || { echo "make: cannot read $(NAMES)" >&2; exit 1; }; \
+	case "$(NAMES)" in *[\ :]*) echo "make: NAMES has a space or a colon" >&2; exit 1; esac; \
+	GNUMAKEFLAGS=--no-print-directory $(MAKE) FILE="$(NAMES)" OUT="$$out" speak
 
-# The checkpoint is no target: training writes it many times, and half a training is not done.
-out/trained: mlp.py names.txt $(VENV)
-	.venv/bin/python mlp.py
-	touch $@
+speak: sample $(OUT)/mlp.bin
+	./sample $(OUT)/mlp.bin -u -x "$(FILE)"
 
-out/mlp.bin: export.py out/trained
-	.venv/bin/python export.py
+# mlp.py writes its checkpoint many times; this empty file says that training is complete.
+$(OUT)/trained: mlp.py $(FILE) .venv/installed
+	.venv/bin/python mlp.py --input_file="$(FILE)" --out_dir="$(OUT)" && touch $@
 
-sample: sample.c
-	$(CC) -std=c11 $(WARNINGS) $(CFLAGS) sample.c -o $@
+$(OUT)/ngrams.pt: mix.py bigram.py $(OUT)/trained
+	.venv/bin/python mix.py --out_dir="$(OUT)"
 
-$(VENV): requirements.txt
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet -r requirements.txt
-	touch $@
+$(OUT)/mlp.bin: export.py $(OUT)/ngrams.pt
+	.venv/bin/python export.py --out_dir="$(OUT)"
 
-test: $(VENV)
+sample: sample.c out/compiler
+	$(COMPILE) sample.c -o $@
+
+# If the compiler or its flags are not those of last time, sample is compiled anew.
+out/compiler: FORCE
+	@mkdir -p out; $(CC) -E -xc /dev/null > /dev/null 2>&1 || \
+	  { echo "make: $(CC) does not run; install a C compiler or name one: make CC=clang" >&2; exit 1; }
+	@echo $(COMPILE) | cmp -s - $@ 2> /dev/null || { echo $(COMPILE) > $@; rm -f sample; }
+
+.venv/installed: requirements.txt .venv/pyvenv.cfg
+	.venv/bin/python -m pip --disable-pip-version-check install -r requirements.txt && touch $@
+
+# An environment is kept, unless PYTHON names another Python than the one it was made with.
+WHICH = import sys; print(sys.base_prefix, sys.version)
+CHECK = import sys; sys.version_info >= (3, 10) or sys.exit("make: %s is Python %s, but 3.10 or " \
+  "newer is needed; name one: make PYTHON=python3.12" % (sys.executable, sys.version.split()[0]))
+.venv/pyvenv.cfg: FORCE
+	@new="$(PYTHON)"; old=.venv/bin/python; \
+	if $$old -c '$(CHECK); import pip' 2> /dev/null && { test -z "$$new" || \
+	  test "$$("$$new" -c '$(WHICH)' 2> /dev/null)" = "$$($$old -c '$(WHICH)')"; }; then exit; fi; \
+	new="$${new:-python3}"; "$$new" -c '$(CHECK)' || exit; \
+	"$$new" -c 'import ensurepip, venv' 2> /dev/null || \
+	  { echo "make: $$new has no venv or no pip; on Debian, apt install python3-venv" >&2; exit 1; }; \
+	"$$new" -m venv --clear .venv
+
+test: .venv/installed
 	.venv/bin/python -m pytest -q tests
-
+bench: sample out/mlp.bin
+	.venv/bin/python tests/bench.py
+story: .venv/installed
+	.venv/bin/python tests/story.py
 crosscheck: out/mlp.bin
 	tests/crosscheck.sh out/mlp.bin
-
-# The fuzzer starts from one small model: of "a" and "é", block_size 2, n_embd 2, n_hidden 5.
-RUNS = 200000
-FUZZ = clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 fuzz:
-	mkdir -p out/fuzz/seeds
-	$(PYTHON) -c 'import struct, zlib; data = b"NPLM" + struct.pack("<5I", 1, 2, 3, 2, 5) \
-	  + b"\1\n\1a\2\xc3\xa9\0" + struct.pack("<49f", *range(49)); \
-	  open("out/fuzz/seeds/model", "wb").write(data + struct.pack("<I", zlib.crc32(data)))'
-	for mode in AS_IT_IS RIGHT_CRC; do mkdir -p out/fuzz/$$mode && \
-	  $(FUZZ) -D$$mode tests/fuzz.c -o out/fuzz/fuzz && \
-	  out/fuzz/fuzz -runs=$(RUNS) -max_len=1200 -timeout=5 -print_final_stats=1 \
-	    -artifact_prefix=out/fuzz/ out/fuzz/$$mode out/fuzz/seeds || exit 1; done
+	tests/fuzz.sh $(RUNS)
 
-bench: $(VENV) sample out/mlp.bin
-	.venv/bin/python tests/bench.py
-
-story: $(VENV)
-	.venv/bin/python tests/story.py
-
-# 256 colours are enough for these pictures, and a third of the bytes.
-figures: $(VENV)
-	.venv/bin/python bigram.py --plot --num_samples=0 --out_dir=out/figures
-	.venv/bin/python mlp.py --find_lr --plot --out_dir=out/figures
-	.venv/bin/python mlp.py --n_embd=2 --dropout=0 --max_iters=3000 --seed=2 --plot --num_samples=0 \
-	  --out_dir=out/plane
-	.venv/bin/python mlp.py --plot --num_samples=0 --out_dir=out/figures
-	mkdir -p assets
-	cp out/figures/bigram.png out/figures/find_lr.png out/figures/loss.png out/plane/embedding.png \
-	  assets/
-	.venv/bin/python -c 'import sys; from PIL import Image; \
-	  [Image.open(path).convert("RGB").quantize(256).save(path) for path in sys.argv[1:]]' \
-	  assets/*.png
+# 256 colours are enough for this picture, and a third of the bytes.
+figures: .venv/installed
+	.venv/bin/python mlp.py --n_embd=2 --dropout=0 --weight_decay=0.2 --max_iters=3000 --warmup_iters=200 \
+	  --seed=2 --num_samples=0 --out_dir=out/plane
+	.venv/bin/python plot.py embedding --out_dir=out/plane
+	.venv/bin/python -c 'from PIL import Image; Image.open("out/plane/embedding.png").convert("RGB") \
+	  .quantize(256).save("assets/embedding.png")'
 
 clean:
 	rm -rf out sample .pytest_cache __pycache__ tests/__pycache__
-
-.PHONY: names test bench story figures crosscheck fuzz clean
+FORCE:
+.PHONY: names speak test bench story crosscheck fuzz figures clean

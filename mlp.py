@@ -1,293 +1,208 @@
 """
-A character-level neural language model, trained on a file with one thing a line.
+A character-level neural language model, trained on a file with one item per line.
 
-The model is the neural probabilistic language model of Bengio, Ducharme, Vincent and Jauvin (2003,
-JMLR 3:1137-1155), with characters in place of words: each of the last block_size characters is
-looked up in an embedding table, the embeddings are concatenated, and one tanh layer and a softmax
-turn them into a probability for every character that may come next.
+It is the neural probabilistic language model of Bengio, Ducharme, Vincent and Jauvin (2003, JMLR
+3:1137-1155), with characters in place of words: each of the last block_size characters is looked
+up in an embedding table, the embeddings are concatenated, and a tanh layer and a softmax turn them
+into a probability for every character that may come next.
 
     python mlp.py                                             # names.txt: dev loss below 1.97
     python mlp.py --block_size=3 --n_embd=10 --n_hidden=200   # the network of the makemore lecture
     python mlp.py --input_file=towns.txt --out_dir=towns      # a file of your own
-    python mlp.py --resume                                    # go on from the last evaluation
-    python mlp.py --find_lr --plot                            # which learning rate? out/find_lr.png
     python mlp.py --help                                      # every setting and its default
 
-The best model so far is kept in out_dir/mlp.pt; export.py turns it into a file for ./sample.
-Every loss is the mean negative log-likelihood of a token, in nats (the logarithm is the natural
-one), the end of each line included.
+The best model is kept in out_dir/mlp.pt, for mix.py, export.py and plot.py. A loss is the mean
+negative log-likelihood per token, in nats; a token is a character or the end of a line.
 """
 
-import argparse
 import copy
-import io
+import itertools
 import math
 import os
 import random
-import signal
-import sys
 import time
-import unicodedata
-import warnings
 import zlib
+
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # threads that wait spin less: faster if it is busy
 
 import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-# -----------------------------------------------------------------------------
-# Settings: each can be overridden on the command line, as --name=value or --name value. From
-# block_size to weight_decay the defaults are the best on dev of those that train in half a minute.
-
+# Settings. Each can be set on the command line, as --name=value or --name value. Where a type is in
+# place of a default, recipe() chooses the value from the size of the data.
 SETTINGS = [
-    # name              default      from, to      meaning
-    ("input_file",      "names.txt", None,         "text to learn from: UTF-8, one thing a line"),
-    ("out_dir",         "out",       None,         "folder for the checkpoint, mlp.pt"),
-    ("train_frac",      0.8,         (0.01, 1),    "part to train on; dev and test halve the rest"),
+    # name              default      range         meaning
+    ("input_file",      "names.txt", None,         "text to learn from: UTF-8, one item per line"),
+    ("out_dir",         "out",       None,         "folder of the checkpoint, mlp.pt"),
+    ("train_frac",      0.8,         (0.01, 1),    "share to train on; the rest: dev and test"),
     ("keep_duplicates", False,       None,         "keep every copy of a repeated line"),
-    ("block_size",      6,           (1, 256),     "characters of context"),
-    ("n_embd",          64,          (1, 1024),    "numbers in the embedding of a character"),
-    ("n_hidden",        600,         (1, 65536),   "neurons in the hidden layer"),
-    ("dropout",         0.2,         (0, 0.9),     "share of embedding entries zeroed in training"),
-    ("batch_size",      512,         (1, 10**6),   "predictions in a training step"),
-    ("max_iters",       8000,        (1, 10**9),   "training steps"),
-    ("learning_rate",   4e-3,        (0, 1000),    "AdamW's learning rate at its highest"),
-    ("warmup_iters",    200,         (0, 10**9),   "steps in which it climbs to there"),
-    ("weight_decay",    0.2,         (0, 1000),    "AdamW's decay of W1 and W2"),
-    ("eval_interval",   500,         (1, 10**9),   "steps between evaluations; at first fewer"),
-    ("num_samples",     20,          (0, 10**6),   "lines to make up at the end"),
-    ("seed",            1337,        (0, 2**63-1), "seed of all that is random but the split"),
-    ("device",          "cpu",       None,         "where to train: cpu, cuda or mps"),
-    ("compile",         False,       None,         "train with torch.compile"),
-    ("resume",          False,       None,         "go on with the run in out_dir"),
-    ("find_lr",         False,       None,         "try out learning rates instead of training"),
-    ("plot",            False,       None,         "draw pictures into out_dir (needs matplotlib)"),
+    ("block_size",      int,         (1, 256),     "context length, in characters"),
+    ("n_embd",          64,          (1, 1024),    "size of a character's embedding"),
+    ("n_hidden",        int,         (1, 65536),   "neurons in the hidden layer"),
+    ("dropout",         float,       (0, 0.9),     "share of the embeddings zeroed in training"),
+    ("batch_size",      int,         (1, 10**6),   "predictions in a training step"),
+    ("max_iters",       int,         (1, 10**9),   "training steps"),
+    ("learning_rate",   4e-3,        (0, 1000),    "AdamW's learning rate at its peak"),
+    ("warmup_iters",    int,         (0, 10**9),   "steps in which the rate rises to its peak"),
+    ("weight_decay",    float,       (0, 1000),    "AdamW's decay of W1 and W2"),
+    ("eval_interval",   int,         (1, 10**9),   "steps between evaluations"),
+    ("num_samples",     20,          (0, 10**6),   "items to sample at the end"),
+    ("seed",            1337,        (0, 2**63-1), "random seed of everything but the split"),
+    ("resume",          False,       None,         "continue the run in out_dir"),
+    ("find_lr",         False,       None,         "try learning rates instead of training"),
 ]
-
-EVAL_PREDICTIONS = 50_000  # predictions, at most, behind the losses that choose the best model
-RESULT_PREDICTIONS = 1_000_000  # and behind those of the result, or a large file would take minutes
-# what --resume may change; with another value of anything else it would be another run
-CHANGEABLE = ("input_file", "out_dir", "resume", "max_iters", "eval_interval", "num_samples",
-              "compile", "plot")
-MAX_SHOWN = 100  # tokens in the picture of the embedding
-MAX_LEN = 1024  # a made-up line is cut here, so that none goes on for ever; sample.c cuts there too
+EVAL_ROWS = 50_000   # so many predictions at most are evaluated during training
+RESULT_ROWS = 10**6  # and at the end: all those of a large file would take minutes
+MAX_LEN = 1024       # a sampled item is cut off here, so that sampling always ends, as in sample.c
 
 
-def parse_args(argv, **defaults):
-    """The settings as a namespace: argv (list of str), else defaults, else the table above.
+def recipe(n, length, vocab_size, config):
+    """The settings that follow from the data (dict), where config has none: n predictions in train,
+    length of them per line on average, vocab_size tokens.
 
-    Exits with status 2 on a setting that is unknown, of the wrong type or out of range.
-    """
-
-    def true_or_false(text):
-        return ["False", "True"].index(text) == 1  # else a ValueError, and argparse says so
-
-    # without a usage, an error is one sentence
-    parser = argparse.ArgumentParser(prog="mlp.py", usage=argparse.SUPPRESS, allow_abbrev=False,
-                                     description=__doc__.strip().splitlines()[0])
-    for name, default, _, meaning in SETTINGS:
-        kind = type(default)
-        more = dict(nargs="?", const=True) if kind is bool else {}  # --name alone is --name=True
-        parser.add_argument(f"--{name}", type=true_or_false if kind is bool else kind,
-                            default=default, metavar=kind.__name__,
-                            help=f"{meaning} (default: {default})", **more)
-    parser.set_defaults(**defaults)
-    config = parser.parse_args(argv)
-    for name, _, limits, _ in SETTINGS:
-        if limits and not limits[0] <= getattr(config, name) <= limits[1]:  # nan is never within
-            parser.error(f"argument --{name}: {getattr(config, name)} is not between "
-                         f"{limits[0]} and {limits[1]}")
-    return config
-
-
-def die(message):
-    """Ends the program with one sentence on stderr and exit status 1."""
-    sys.exit(f"mlp.py: {message}")
+    Found on the dev losses of fourteen lists, from 250 lines to 350,000: a small list needs fewer
+    steps and more dropout, a large one a larger network and larger batches. Weight decay makes the
+    weights forget what they saw four epochs ago. Long lines want a longer context."""
+    growth = min(2, max(1, n / 200_000)**0.25)
+    max_iters = config.max_iters or int(max(200, min(8000, 2 * n**0.75)))
+    batch_size = config.batch_size or int(512 * growth**2)
+    shrink = min(0.27 * batch_size / n, 12 / max_iters, 0.1)  # per step, at the peak
+    return {"block_size": min(10, max(6, round(length / 2))),
+            "n_hidden": int(600 * growth) if vocab_size < 128 else 600,
+            "dropout": min(0.6, 1 / (1 + (n / 27_000)**0.75)), "batch_size": batch_size,
+            "max_iters": max_iters, "warmup_iters": max_iters // 40,
+            "weight_decay": shrink / max(1e-4, config.learning_rate),
+            "eval_interval": max(1, max_iters // 16)}
 
 
 # -----------------------------------------------------------------------------
 # Data
 
 def read_words(input_file, keep_duplicates=False):
-    """The lines of a UTF-8 file, stripped, as a list of str, without those that are empty.
-
-    Repeated lines go too, unless keep_duplicates: names.txt holds a name twice if girls and boys
-    have it; a random split would often put one into train and one into dev, which would then judge
-    memory.
-    """
-    try:
-        # only \n ends a line, and utf-8-sig skips the mark that some editors put first
-        with open(input_file, encoding="utf-8-sig", newline="\n") as f:
-            words = (word for line in f if (word := line.strip()))
-            # a dict has each key once, in the order in which they came
-            words = list(words) if keep_duplicates else list(dict.fromkeys(words))
-    except OSError as e:
-        die(f"cannot read {input_file}: {e.strerror}; name a text file with --input_file")
-    except UnicodeDecodeError as e:
-        die(f"{input_file} is not UTF-8 text ({e.reason}); convert it to UTF-8 first")
+    """The lines of a UTF-8 file, stripped, as a list of str, without empty ones. Repeated lines are
+    dropped, unless keep_duplicates: names.txt has a name twice if girls and boys share it, and a
+    random split would put many into both train and dev. Raises ValueError if no line has text."""
+    with open(input_file, encoding="utf-8-sig") as f:  # -sig: skips the mark some editors put first
+        words = [word for line in f.read().split("\n") if (word := line.strip())]
     if not words:
-        die(f"{input_file} has no line with text in it; it should hold one thing a line")
-    return words
+        raise ValueError(f"{input_file} has no line with text; it should hold one item per line")
+    return words if keep_duplicates else list(dict.fromkeys(words))  # a dict keeps the order
 
 
 def split_words(words, train_frac):
-    """Shuffles the words and cuts them into train, dev and test (80 : 10 : 10 for train_frac 0.8).
-
-    As in the makemore lecture, always with seed 42: every model is judged on the same words.
-    """
+    """The words, shuffled, as train, dev and test: 80 : 10 : 10 for train_frac 0.8. The seed is the
+    lectures' 42, so that every model is judged on the same words. ValueError if a part is empty."""
     words = words[:]
     random.Random(42).shuffle(words)
     n1, n2 = int(train_frac * len(words)), int((1 + train_frac) / 2 * len(words))
     train, dev, test = words[:n1], words[n1:n2], words[n2:]
     if not train or (train_frac < 1 and not (dev and test)):
-        die(f"{len(words)} lines are too few to split with train_frac {train_frac}: train, dev and "
-            "test need one each; give more lines, or train on all of them with --train_frac=1")
+        raise ValueError(f"{len(words)} different lines are too few to split with train_frac "
+                         f"{train_frac}; add lines, or train on all of them with --train_frac=1")
     return train, dev, test
 
 
-def encode(words, itos, block_size, device="cpu"):
-    """The words as one stream of tokens, and where in it the predictions are.
+def vocabulary(words):
+    """itos, the character of each token. Token 0, the boundary, marks both ends of a word, like the
+    lecture's "."; here it is a newline, which no line can contain."""
+    return ["\n"] + sorted(set("".join(words)))
 
-    A word has block_size boundary tokens before it, so that no context ever reaches into the word
-    before; the first of them also ends that word. Returns
-        windows (positions, block_size + 1): row p is stream[p : p + block_size + 1], no copy of it
-        at (predictions,): which rows are predictions, a context and then the token after it
-    For the words ab and c and block_size 2, with a dot for the boundary itos[0], the stream is
-    ..ab..c.. and its windows ..a .ab ab. b.. ..c .c. c.. of which b.. and c.. predict mere padding:
-    at is 0 1 2 4 5.
-    """
-    # stoi as an array, by code point, looks up a whole text at once; in bytes, if 256 will do
-    stoi = np.zeros(max(map(ord, itos)) + 1, dtype=np.uint8 if len(itos) <= 256 else np.int32)
-    stoi[[ord(ch) for ch in itos]] = np.arange(len(itos))
-    pad = itos[0] * block_size
-    # UTF-32 has the code point of every character as a number of four bytes
-    codes = np.frombuffer((pad + pad.join(words) + pad).encode("utf-32-le"), dtype="<u4")
-    stream = torch.from_numpy(stoi[codes]).to(device)
-    del codes  # needed no more, and large
-    windows = stream.unfold(0, block_size + 1, 1)
-    # padding is where the last two tokens are both the boundary: there alone their bitwise or is 0
-    at = (windows[:, -2] | windows[:, -1]).nonzero().flatten()
-    return windows, at.int() if len(stream) < 2**31 else at  # half the memory, where it will do
+
+def encode(words, itos, block_size):
+    """One row per prediction, (predictions, block_size + 1): the context, then the next token. With
+    block_size 2 and a dot for the boundary, "ab" gives three: "..a", ".ab", "ab.". A row takes
+    block_size + 1 bytes, or four times as much if there are over 256 tokens."""
+    stoi = {ch: i for i, ch in enumerate(itos)}
+    pad = itos[0] * block_size  # enough that no context reaches back into the previous word
+    text = pad + pad.join(words) + pad
+    tokens = np.fromiter(map(stoi.get, text), np.uint8 if len(itos) <= 256 else np.int32, len(text))
+    rows = torch.from_numpy(tokens).unfold(0, block_size + 1, 1)  # every window of the text
+    # where the last two tokens are both boundaries, the window would only predict padding
+    return rows[(rows[:, -2] != 0) | (rows[:, -1] != 0)]
 
 
 # -----------------------------------------------------------------------------
 # Model
 
 class MLP(nn.Module):
-    """The network of Bengio et al. (2003), without its direct connections from input to output, and
-    with dropout (Srivastava et al. 2014) on the embeddings: in training a random share of their
-    numbers is 0, so that none can be relied on alone, and the others are scaled up to make good."""
+    """The network of Bengio et al. (2003), without the optional direct connections, with dropout
+    (Srivastava et al. 2014) on the embeddings: in training, a random share of the numbers is set
+    to zero, so that the network relies on none of them, and the rest scaled up to keep the sum."""
 
     def __init__(self, vocab_size, block_size, n_embd, n_hidden, dropout=0.0):
         super().__init__()
-        self.dropout = dropout
+        self.block_size, self.dropout = block_size, dropout
         fan_in = block_size * n_embd
         self.C = nn.Parameter(torch.randn(vocab_size, n_embd))
-        # a sum of fan_in products has a spread of fan_in**0.5: undo that, or tanh saturates. 5/3
-        # makes up for what tanh takes of the spread (see torch.nn.init.calculate_gain).
+        # a sum of fan_in products has a standard deviation of fan_in**0.5, and would saturate tanh;
+        # 5/3 makes up for what tanh takes away (see torch.nn.init.calculate_gain)
         self.W1 = nn.Parameter(torch.randn(fan_in, n_hidden) * (5 / 3) / fan_in**0.5)
         self.b1 = nn.Parameter(torch.zeros(n_hidden))
-        # next to nothing: first predictions close to uniform, a first loss of about log(vocab_size)
+        # small: the first predictions are nearly uniform, the first loss is near log(vocab_size)
         self.W2 = nn.Parameter(torch.randn(n_hidden, vocab_size) * 0.01)
         self.b2 = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, X):
-        """Contexts X (B, block_size) of int64 -> logits (B, vocab_size)."""
-        B, block_size = X.shape
-        vocab_size, n_embd = self.C.shape
-        if B <= vocab_size:  # the paper's way: look up, concatenate, multiply
-            emb = F.dropout(self.C[X], self.dropout, self.training)  # (B, block_size, n_embd)
-            x = emb.flatten(1) @ self.W1                             # (B, n_hidden)
-        else:
-            # The same sum, sooner. The token at position i only ever meets the i-th n_embd rows of
-            # W1, so what it adds to x is one of block_size * vocab_size rows (6 * 27), and a batch
-            # needs B * block_size of them (512 * 6): make each once, and add up. What dropout
-            # zeroes is then the same for all contexts that have the token at that position.
-            emb = F.dropout(self.C.expand(block_size, -1, -1), self.dropout,
-                            self.training)                       # (block_size, vocab_size, n_embd)
-            W1 = self.W1.view(block_size, n_embd, -1)            # (block_size, n_embd, n_hidden)
-            rows = (emb @ W1).flatten(0, 1)                      # (block_size*vocab_size, n_hidden)
-            i = X + vocab_size * torch.arange(block_size, device=X.device)      # (B, block_size)
-            x = F.embedding_bag(i, rows, mode="sum")             # rows[i].sum(1): (B, n_hidden)
-        h = torch.tanh(x + self.b1)                                  # (B, n_hidden)
-        return h @ self.W2 + self.b2                                 # (B, vocab_size)
+        """Contexts X (B, block_size), int64 -> logits (B, vocab_size)."""
+        emb = F.dropout(self.C[X], self.dropout, self.training)  # (B, block_size, n_embd)
+        h = torch.tanh(emb.flatten(1) @ self.W1 + self.b1)       # (B, n_hidden)
+        return h @ self.W2 + self.b2                             # (B, vocab_size)
 
+    def forward_by_table(self, X):
+        """The same for a large batch: a training step takes a third of the time (make bench).
 
-@torch.no_grad()
-def evaluate(model, data, limit=None):
-    """The mean loss over data (windows, at); None if it is empty.
-
-    With a limit, over the first so many only: as the words are shuffled, these are as good as any.
-    """
-    windows, at = data
-    if not len(at):
-        return None
-    model.eval()
-    total = 0.0
-    for i in at[:limit].split(8192):  # all at once would take much memory
-        batch = windows[i].long()
-        total += F.cross_entropy(model(batch[:, :-1]), batch[:, -1], reduction="sum").item()
-    model.train()
-    return total / len(at[:limit])
-
-
-@torch.no_grad()
-def sample(model, itos, block_size):
-    """One made-up line (str), drawn a token at a time until the boundary comes."""
-    model.eval()
-    context = torch.zeros(1, block_size, dtype=torch.long, device=model.C.device)
-    word = ""
-    while len(word) < MAX_LEN:
-        probs = F.softmax(model(context), dim=1)           # (1, vocab_size)
-        token = torch.multinomial(probs, num_samples=1)    # (1, 1)
-        if token == 0:
-            break
-        word += itos[token]
-        context = torch.cat([context[:, 1:], token], dim=1)
-    return word
+        The token at position i only ever meets the i-th n_embd rows of W1, so it adds one of
+        block_size * vocab_size vectors (6 * 27) to the hidden layer, and a batch looks up
+        B * block_size of them (512 * 6): compute each once, look up, add. The one difference: all
+        contexts of a batch share the dropout mask of a token at a position."""
+        block_size, (vocab_size, n_embd) = self.block_size, self.C.shape
+        emb = self.C.expand(block_size, -1, -1)                  # (block_size, vocab_size, n_embd)
+        emb = F.dropout(emb, self.dropout, self.training)
+        W1 = self.W1.view(block_size, n_embd, -1)                # (block_size, n_embd, n_hidden)
+        table = (emb @ W1).flatten(0, 1)                         # (block_size*vocab_size, n_hidden)
+        ix = X + vocab_size * torch.arange(block_size)           # (B, block_size)
+        x = F.embedding_bag(ix, table, mode="sum")               # table[ix].sum(1): (B, n_hidden)
+        return torch.tanh(x + self.b1) @ self.W2 + self.b2       # (B, vocab_size)
 
 
 # -----------------------------------------------------------------------------
 # Training
 
-def batches(data, batch_size, seed, step=0):
-    """Yields the batch of a step, of the next step, and so on without end.
+def batches(rows, batch_size, seed):
+    """Yields X (batch_size, block_size) and Y (batch_size,), int64, without end.
 
-    That is contexts X (batch_size, block_size) and the tokens after them Y (batch_size,), int64. An
-    epoch goes once through the predictions, but for an incomplete last batch, which is better on
-    dev than the lecture's random draws. Its order depends on the seed and the number of the epoch
-    alone, so that a resumed run meets the batches that it would have met.
-    """
-    windows, at = data
-    per_epoch = max(1, len(at) // batch_size)  # an incomplete batch is dropped, unless it is all
-    epoch, done = divmod(step, per_epoch)
-    while True:
-        generator = torch.Generator().manual_seed(seed + epoch)  # the same on every device
-        order = torch.randperm(len(at), generator=generator, dtype=at.dtype)
-        for i in order.to(at.device).split(batch_size)[done:per_epoch]:  # (batch_size,)
-            batch = windows[at[i]].long()  # (batch_size, block_size + 1)
+    A batch only approximates the gradient, but many rough steps get further than a few exact ones.
+    An epoch goes through all rows once, better on dev than the lecture's draws with replacement."""
+    for epoch in itertools.count():
+        generator = torch.Generator().manual_seed(seed + epoch)
+        order = torch.randperm(len(rows), generator=generator, dtype=torch.int32)
+        for ix in order.split(batch_size)[:max(1, len(rows) // batch_size)]:  # whole batches only
+            batch = rows[ix].long()  # (batch_size, block_size + 1)
             yield batch[:, :-1], batch[:, -1]
-        epoch, done = epoch + 1, 0
 
 
 def make_optimizer(model, weight_decay):
-    """AdamW (Loshchilov and Hutter 2019) divides each weight's gradient, averaged over the last
-    steps, by its usual size, so that all weights move at a like pace, and shrinks them a little.
-
-    Only W1 and W2 shrink. In C the row of a rare character would at every step, and seldom has a
-    gradient that restores it; and nothing speaks for pulling a bias to 0.
-    """
+    """AdamW (Loshchilov and Hutter 2019): divides each weight's gradient by its usual size, so that
+    all weights move at a similar pace, and shrinks W1 and W2 a little at each step. Not C: the row
+    of a rare character would shrink at every step and learn at few."""
     return torch.optim.AdamW([
         {"params": [model.W1, model.W2], "weight_decay": weight_decay},
         {"params": [model.C, model.b1, model.b2], "weight_decay": 0.0},
-    # betas: the weight of the past in the two averages; on dev 0.95 is better than 0.99 and 0.999
-    ], betas=(0.9, 0.95), fused=True)  # fused: all weights in one call, which is faster
+    ], betas=(0.9, 0.95), fused=True)  # on dev 0.95 is better than 0.99 and 0.999; fused is faster
+
+
+def learning_rate_at(step, config):
+    """A linear warm-up, because AdamW's first averages are poor, times a cosine that falls to zero
+    at max_iters: the lecture's learning rate decay, without the jump."""
+    warmup = min(1.0, (step + 1) / (config.warmup_iters + 1))
+    return config.learning_rate * warmup * (1 + math.cos(math.pi * step / config.max_iters)) / 2
 
 
 def train_step(model, optimizer, learning_rate, X, Y):
     """One step of the optimizer; returns the loss before it, a tensor ()."""
-    loss = F.cross_entropy(model(X), Y)
+    loss = F.cross_entropy(model.forward_by_table(X), Y)
     optimizer.zero_grad()
     loss.backward()
     for group in optimizer.param_groups:
@@ -296,327 +211,338 @@ def train_step(model, optimizer, learning_rate, X, Y):
     return loss.detach()
 
 
-def learning_rate_at(step, config):
-    """A linear warm-up, times half a cosine that falls to zero at max_iters.
+def train(model, train_rows, dev_rows, config, run):
+    """Trains for max_iters steps, or until dev has not fallen for a third of them.
 
-    AdamW's averages mean little in the first steps, so these are small. The fall is what the
-    lecture does by hand when it lowers the rate for the last steps, without a jump.
+    run (dict) is all that a run knows of itself: step, seconds, the losses of every step, the
+    evaluations, the best model. It is saved at each evaluation, which is what --resume continues.
     """
-    warmup = min(1.0, (step + 1) / (config.warmup_iters + 1))  # + 1: step 0 moves as well
-    return config.learning_rate * warmup * (1 + math.cos(math.pi * step / config.max_iters)) / 2
+    optimizer = make_optimizer(model, config.weight_decay)
+    if run["step"] > 0:
+        restore(model, optimizer, run)
+    started = time.perf_counter() - run["seconds"]
+    stream = batches(train_rows, config.batch_size, config.seed)
+    stream = itertools.islice(stream, run["step"], None)  # skips those of a resumed run
+    for step in range(run["step"], config.max_iters + 1):
+        due = step % config.eval_interval == 0 or step == config.max_iters
+        if due and step not in run["evaluations"]:  # a resumed run has the first one already
+            train_loss = evaluate(model, train_rows, EVAL_ROWS)
+            dev_loss = evaluate(model, dev_rows, EVAL_ROWS)
+            run.update(step=step, seconds=time.perf_counter() - started)
+            run["evaluations"][step] = train_loss, dev_loss
+            if step == 0 or dev_loss is None or dev_loss < run["best"]["dev_loss"]:
+                run["best"] = {"model": copy.deepcopy(model.state_dict()), "step": step,
+                               "train_loss": train_loss, "dev_loss": dev_loss}
+            show_and_save(model, optimizer, config, run)
+            stalled = step - run["best"]["step"] >= config.max_iters / 3
+            if stalled and step < config.max_iters:
+                print(f"stopping early: dev was lowest at step {run['best']['step']:,}")
+                return
+        if step < config.max_iters:
+            X, Y = next(stream)
+            loss = train_step(model, optimizer, learning_rate_at(step, config), X, Y)
+            run["losses"].append(loss.item())
 
 
-def find_lr(model, data, config):
-    """The learning-rate finder of the makemore lecture: the rate grows with every step, here from
-    1e-5 to 1.
+def find_lr(model, rows, config):
+    """The lecture's learning-rate finder: trains a copy while the rate grows from 1e-5 to 1.
 
-    Works on a copy of the model. Returns rates (n,), losses (n,), where losses[i] is the mean of
-    the 50 steps around rates[i], and the rate with the lowest loss. That is high for a constant
-    rate, but will do for the peak of one that rises to it slowly and then falls.
+    Returns rates (n,), losses (n,), each the mean of the 50 steps around its rate, and the rate
+    with the lowest loss. Too high to train with throughout, that is a good peak for one that falls.
     """
     model = copy.deepcopy(model)
     optimizer = make_optimizer(model, config.weight_decay)
     rates = torch.logspace(-5, 0, 1000)
-    losses = []
-    for rate, (X, Y) in zip(rates.tolist(), batches(data, config.batch_size, config.seed)):
-        losses.append(train_step(model, optimizer, rate, X, Y))
-    losses = torch.stack(losses).cpu().nan_to_num(nan=math.inf)  # argmin would choose a nan
-    losses = losses.unfold(0, 50, 1).mean(dim=1)  # of every 50 neighbours
-    rates = rates[25:25 + len(losses)]  # the one in the middle of the 50
+    stream = batches(rows, config.batch_size, config.seed)
+    losses = [train_step(model, optimizer, rate, *next(stream)) for rate in rates.tolist()]
+    losses = torch.stack(losses).nan_to_num(nan=math.inf).unfold(0, 50, 1).mean(dim=1)
+    rates = rates[25:25 + len(losses)]
     return rates, losses, rates[losses.argmin()].item()
 
 
+# -----------------------------------------------------------------------------
+# Evaluating and sampling
+
+@torch.no_grad()
+def evaluate(model, rows, limit=None):
+    """The mean loss over the rows, or the first limit of them: the words are shuffled, so these are
+    as good as any. None if there are none."""
+    model.eval()
+    total = 0.0
+    for batch in rows[:limit].split(8192):  # all at once would take much memory
+        logits = model.forward_by_table(batch[:, :-1].long())
+        total += F.cross_entropy(logits, batch[:, -1].long(), reduction="sum").item()
+    model.train()
+    return total / len(rows[:limit]) if len(rows) else None
+
+
+@torch.no_grad()
+def sample(model, itos):
+    """A new item (str), drawn token by token until the boundary comes."""
+    model.eval()
+    context = torch.zeros(1, model.block_size, dtype=torch.long)
+    word = ""
+    while len(word) < MAX_LEN:
+        probs = F.softmax(model(context), dim=1)         # (1, vocab_size)
+        token = torch.multinomial(probs, num_samples=1)  # (1, 1)
+        if token == 0:
+            break
+        word += itos[token]
+        context = torch.cat([context[:, 1:], token], dim=1)
+    return word
+
+
+def verdict(best, max_iters):
+    """What the losses of the best model say. A network that is too small or trained too little
+    underfits: it does as badly on items it has seen as on new ones. One that memorizes its items
+    overfits: train falls below dev, which does no harm as long as dev still falls."""
+    if best["dev_loss"] is None:
+        return "there is no dev loss, so nothing can be said about new items"
+    gap = best["dev_loss"] - best["train_loss"]
+    if best["step"] < 0.9 * max_iters:
+        return f"it overfits: dev was lowest at step {best['step']:,}, and that model is kept"
+    if gap > 0.1:
+        return f"dev is {gap:.3f} above train but still fell: it overfits, harmlessly"
+    return f"dev is {gap:+.3f} from train: a larger network or more steps may lower both"
+
+
+def new_model(itos, config):
+    """A network with random weights."""
+    torch.manual_seed(config.seed)
+    return MLP(len(itos), config.block_size, config.n_embd, config.n_hidden, config.dropout)
+
+
+def main(argv):
+    config, words, run = prepare(argv)
+    itos = vocabulary(words)
+    splits = split_words(words, config.train_frac)
+    choose_settings(splits[0], itos, config)
+    parts = [encode(split, itos, config.block_size) for split in splits]
+    show_data(words, itos, parts, config)
+    model = new_model(itos, config)
+    if config.find_lr:
+        return show_rates(*find_lr(model, parts[0], config))
+
+    run.update(itos=itos, config=vars(config))
+    show_settings(model, parts[0], config, run)
+    try:
+        train(model, *parts[:2], config, run)
+    except KeyboardInterrupt:
+        hint = f"; continue from step {run['step']:,} with --resume --out_dir={config.out_dir}"
+        raise KeyboardInterrupt("stopped" + (hint if run["evaluations"] else "")) from None
+    model.load_state_dict(run["best"]["model"])
+    losses = [nats(evaluate(model, part, RESULT_ROWS)) for part in parts]
+    print(f"train {losses[0]} | dev {losses[1]} | test {losses[2]} | "
+          f"{sum(p.numel() for p in model.parameters()):,} parameters | {run['seconds']:.1f} s")
+    print(verdict(run["best"], config.max_iters))
+    samples = [sample(model, itos) for _ in range(config.num_samples)]
+    show_samples(samples, words, splits[0])
+
+
+# -----------------------------------------------------------------------------
+# From here on nothing is about the model: printing, files, the command line, errors.
+
+import argparse
+import difflib
+import io
+import signal
+import sys
+
+
+def choose_settings(train_words, itos, config):
+    """Sets what config leaves to recipe()."""
+    n = sum(len(word) + 1 for word in train_words)
+    for name, value in recipe(n, n / len(train_words), len(itos), config).items():
+        if getattr(config, name) is None:
+            setattr(config, name, value)
+
+
+def show_settings(model, rows, config, run):
+    """Prints the settings that recipe() may have chosen, and how long training will take."""
+    print(", ".join(f"{name} {round(getattr(config, name), 4)}" for name in (
+        "block_size", "n_hidden", "dropout", "batch_size", "max_iters", "weight_decay")))
+    with torch.random.fork_rng(devices=[]):  # a few steps of a copy, which leave no trace
+        trial = copy.deepcopy(model)
+        optimizer, stream = make_optimizer(trial, 0.0), batches(rows, config.batch_size, 0)
+        train_step(trial, optimizer, 0.0, *next(stream))
+        started = time.perf_counter()
+        for _ in range(5):
+            train_step(trial, optimizer, 0.0, *next(stream))
+    seconds = (time.perf_counter() - started) / 5 * (config.max_iters - run["step"])
+    print(f"training will take about {seconds:.0f} s", flush=True)
+
+
+def show_rates(rates, losses, suggestion):
+    """Prints what find_lr() found."""
+    for i in range(0, len(rates), 50):
+        print(f"learning rate {rates[i]:.1e} | loss {losses[i]:.4f}")
+    flat = rates[losses < losses.min() + 0.05]
+    print(f"the loss is within 0.05 of its lowest from {flat.min():.1e} to {flat.max():.1e}")
+    print(f"suggested: --learning_rate={suggestion:.1e}, the one with the lowest loss")
+
+
+def prepare(argv):
+    """The settings, the words, and the run (dict): a new one, or with --resume the saved one."""
+    config = parse_args(argv)
+    run = {"step": 0, "seconds": 0.0, "losses": [], "evaluations": {}}
+    if config.resume:
+        run = read_run(os.path.join(config.out_dir, "mlp.pt"))
+        saved = run["config"]
+        config = parse_args(argv, **{**saved, "out_dir": config.out_dir})
+        free = "input_file", "out_dir", "resume", "max_iters", "eval_interval", "num_samples"
+        for name in saved.keys() - set(free):
+            if getattr(config, name) != saved[name]:
+                raise ValueError(f"--resume keeps the settings of the run: {name} is "
+                                 f"{saved[name]}; leave out --{name}, or use another --out_dir")
+    if run["step"] > (config.max_iters or run["step"]):
+        raise ValueError(f"the run is at step {run['step']:,} already; raise --max_iters")
+    words = read_words(config.input_file, config.keep_duplicates)
+    checksum = zlib.crc32("\n".join(words).encode())
+    if run.setdefault("checksum", checksum) != checksum:
+        raise ValueError(f"cannot resume: {config.input_file} has changed since the run began")
+    return config, words, run
+
+
+def restore(model, optimizer, run):
+    """Gives the model, the optimizer and dropout's random numbers the state of a saved run."""
+    print(f"resuming at step {run['step']:,}")
+    model.load_state_dict(run["model"])
+    optimizer.load_state_dict(run["optimizer"])
+    torch.set_rng_state(run["random_state"])
+
+
+def show_and_save(model, optimizer, config, run):
+    """Prints the last evaluation of a run, and saves the run with all that restore() needs."""
+    step, seconds = run["step"], run["seconds"]
+    train_loss, dev_loss = run["evaluations"][step]
+    each = seconds / max(1, step)
+    print(f"step {step:6,} | lr {learning_rate_at(step, config):.1e} | train {nats(train_loss)} | "
+          f"dev {nats(dev_loss)} | {1000 * each:.2f} ms a step | "
+          f"{each * (config.max_iters - step):.0f} s left", flush=True)
+    if not math.isfinite(train_loss):
+        raise ValueError(f"the loss is not finite at step {step:,}; lower --learning_rate")
+    run.update(model=model.state_dict(), optimizer=optimizer.state_dict(),
+               random_state=torch.get_rng_state())
+    buffer = io.BytesIO()
+    torch.save(run, buffer)
+    write_file(os.path.join(config.out_dir, "mlp.pt"), buffer.getvalue())
+
+
+def read_run(path):
+    """The run (dict) that train() saved there. Raises OSError, or ValueError if it is none."""
+    if not os.path.exists(path):
+        raise ValueError(f"there is no {path}; train a network with mlp.py first")
+    with open(path, "rb") as f:
+        data = io.BytesIO(f.read())
+    try:
+        # weights_only: a file may hold tensors and plain values, and no code that would be run
+        run = torch.load(data, weights_only=True)
+        best_model(run)
+        return run
+    except Exception as e:  # what torch raises for a file of another kind depends on the file
+        raise ValueError(f"{path} is not a checkpoint of mlp.py") from e
+
+
+def best_model(run):
+    """The model with the lowest dev loss, ready to sample from."""
+    sizes = [run["config"][name] for name in ("block_size", "n_embd", "n_hidden")]
+    model = MLP(len(run["itos"]), *sizes)
+    model.load_state_dict(run["best"]["model"])
+    return model.eval()
+
+
+def load(path):
+    """For other programs: model, itos = mlp.load("out/mlp.pt"); print(mlp.sample(model, itos))"""
+    run = read_run(path)
+    return best_model(run), run["itos"]
+
+
 def nats(loss):
-    """A loss as it is printed: a dash where there was nothing to judge on."""
+    """A loss as it is printed: a dash where there was nothing to evaluate."""
     return "-" if loss is None else f"{loss:.4f}"
 
 
-def verdict(train_loss, dev_loss, step, max_iters):
-    """What train against dev loss says, in a sentence.
-
-    A network too small or too briefly trained is as bad on names it has seen as on others: train
-    and dev agree. It underfits, and more of either will help. One that learns its names by heart
-    gets ahead on train: it overfits. That does harm once dev rises, and not before.
-    """
-    if dev_loss is None:
-        return "no dev loss, so nothing can be said about lines that are not in the data"
-    gap = round(dev_loss - train_loss, 3) + 0.0  # and -0.0 becomes 0.0
-    if step == 0:
-        return "dev rose at once, and the untrained model was kept; try a lower --learning_rate"
-    if step < 0.9 * max_iters:  # this and the 0.1 below are rules of thumb
-        return (f"dev was lowest at step {step:,} of {max_iters:,}, {gap:.3f} above train: "
-                f"overfitting, if train fell on; try --max_iters={step}, a smaller network, more "
-                "dropout or weight_decay")
-    if gap > 0.1:
-        return (f"dev is {gap:.3f} above train, but still fell: overfitting, but harmless so far; "
-                "more data would help most, more dropout or weight_decay may")
-    return (f"dev is {gap:+.3f} from train: room to grow; a larger network or more steps should "
-            "lower both")
+def show_data(words, itos, parts, config):
+    """Prints how much data there is, and what it looks like."""
+    lengths = [len(word) for word in words]
+    print(f"{config.input_file}: {len(words):,} lines, {len(itos)} tokens; predictions: "
+          "train {:,} | dev {:,} | test {:,}".format(*map(len, parts)))
+    print(f"it begins with {', '.join(words[:3])}; {min(lengths)} to {max(lengths)} characters")
 
 
-# -----------------------------------------------------------------------------
-# Files
+def show_samples(samples, words, train_words):
+    """Prints what a model made up, the share that copies training lines, and marks the data's."""
+    known, seen = (set(samples).intersection(lines) for lines in (train_words, words))
+    if samples:
+        share = sum(word in known for word in samples) / len(samples)
+        print(f"{len(samples):,} samples, {share:.1%} of them training lines:")
+    for word in samples:
+        print(word + ("  (in the data)" if word in seen else ""))
+
 
 def write_file(path, data):
     """Writes bytes to path whole or not at all: to a temporary name first, then renamed."""
-    temporary = path + ".tmp"
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(temporary, "wb") as f:
+        with open(path + ".tmp", "wb") as f:
             f.write(data)
-        os.replace(temporary, path)
+        os.replace(path + ".tmp", path)
     except OSError as e:
-        die(f"cannot write {path}: {e.strerror}")
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+        raise OSError(e.errno, e.strerror, path) from e  # a full-disk error names no file
 
 
-def read_checkpoint(path):
-    """The checkpoint (dict) that main() wrote there. Exits with a sentence if there is none."""
+def parse_args(argv, **defaults):
+    """SETTINGS, overridden by defaults and these by argv (list of str), as a namespace."""
+    parser = argparse.ArgumentParser(prog=os.path.basename(__file__), usage=argparse.SUPPRESS,
+                                     allow_abbrev=False, description=__doc__.split("\n")[1])
+    for name, default, _, meaning in SETTINGS:
+        kind = default if isinstance(default, type) else type(default)
+        value, shown = (None, "from the data") if default is kind else (default, default)
+        more = {"type": kind, "metavar": kind.__name__, "default": value}
+        if kind is bool:  # --name alone is --name=True
+            more = {"type": lambda text: {"True": True, "False": False}.get(text, text),
+                    "choices": (True, False), "nargs": "?", "const": True, "default": value}
+        parser.add_argument(f"--{name}", help=f"{meaning} (default: {shown})", **more)
+    parser.set_defaults(**defaults)
+    config, unknown = parser.parse_known_args(argv)
+    if unknown:
+        wanted = unknown[0].lstrip("-").split("=")[0].replace("-", "_")
+        short = {"".join(part[0] for part in name.split("_")): name for name in vars(config)}
+        close = difflib.get_close_matches(wanted, vars(config), 1) or [short.get(wanted)]
+        hint = f"did you mean --{close[0]}? " if close[0] else ""
+        parser.error(f"there is no setting {unknown[0]}; {hint}--help lists all")
+    for name, _, limits, _ in SETTINGS:
+        value = getattr(config, name)
+        if limits and value is not None and not limits[0] <= value <= limits[1]:  # nan never is
+            parser.error(f"argument --{name}: {value} is not between {limits[0]} and {limits[1]}")
+    return config
+
+
+def start(main, argv=None):
+    """main(argv), whose errors end the program with one sentence on stderr."""
+    if argv is None:  # that of this process
+        argv = sys.argv[1:]
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head may stop reading: end quietly
+        if sys.stdout:  # UTF-8 like the input; a file name that is not text is printed unchanged
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
-        # weights_only: a file may hold tensors and plain values, and no code that would be run
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        checkpoint["last"]["checksum"]  # a KeyError, if it is a checkpoint of something else
-        return checkpoint
+        main(argv)
+        return sys.stdout and sys.stdout.flush()
+    except UnicodeDecodeError as e:
+        said = (f"the input file is not UTF-8 in line {e.object.count(10, 0, e.start) + 1:,}; "
+                "convert it first, for instance with iconv -f latin1 -t utf-8 OLD > NEW")
     except OSError as e:
-        die(f"cannot resume from {path}: {e.strerror}; leave out --resume to start a run")
-    except Exception:  # what torch raises on a file of another kind depends on the file
-        die(f"cannot resume from {path}: it is not a checkpoint of mlp.py")
-
-
-def new_axes(width, height):
-    """The axes of an empty picture of that many inches."""
-    try:
-        from matplotlib.figure import Figure  # here, as only --plot needs it
-    except ImportError:
-        die("--plot needs matplotlib: pip install matplotlib")
-    return Figure(figsize=(width, height), layout="constrained").add_subplot()
-
-
-def save_png(ax, path):
-    """Writes the picture of these axes, 80 dots an inch, and says where."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        ax.figure.savefig(buffer, format="png", dpi=80)
-    write_file(path, buffer.getvalue())
-    # a warning for each character that the font lacks becomes one remark
-    boxes = any("missing from" in str(warning.message) for warning in caught)
-    print(f"wrote {path}" + "; its boxes are characters that matplotlib's font lacks" * boxes)
-
-
-def plot_lr(path, rates, losses, suggestion):
-    """The loss against log10 of the learning rate, and the suggested rate."""
-    ax = new_axes(8, 5)
-    ax.plot(rates.log10(), losses)
-    ax.axvline(math.log10(suggestion), color="tab:red", linestyle="--",
-               label=f"suggested: {suggestion:.1e}")
-    ax.set(xlabel="log10 of the learning rate", ylabel="loss, mean of 50 steps",
-           ylim=(losses.min().item() - 0.1, losses[0].item() + 0.3))
-    ax.legend()
-    save_png(ax, path)
-
-
-def plot_loss(path, losses, evaluations):
-    """The loss of every step (n,), its running mean, and the evaluations (step, train, dev)."""
-    ax = new_axes(8, 5)
-    width = max(1, len(losses) // 100)
-    smooth = losses.unfold(0, width, 1).mean(dim=1)
-    ax.plot(losses, color="tab:blue", alpha=0.2, linewidth=0.5, label="train, each step")
-    ax.plot(torch.arange(len(smooth)) + width // 2, smooth, color="tab:blue",
-            label=f"train, mean of {width} steps")
-    if evaluations[0][2] is not None:
-        ax.plot([e[0] for e in evaluations], [e[2] for e in evaluations], "o-", markersize=3,
-                color="tab:orange", label="dev")
-    lowest = smooth.min().item()
-    ax.set(xlabel="step", ylabel="loss, nats", ylim=(lowest - 0.1, lowest + 0.8))
-    ax.legend()
-    save_png(ax, path)
-
-
-def plot_embedding(path, C, itos):
-    """Each row of C (vocab_size, n_embd) at its place in the plane; where n_embd is not 2, that of
-    the first two principal components, the directions in which the rows differ most."""
-    ax = new_axes(8, 6)
-    if C.shape[1] == 2:
-        places = C
-    else:
-        # U * S (vocab_size, components): the rows in new axes, that of the largest spread first
-        U, S, _ = torch.linalg.svd(C - C.mean(dim=0), full_matrices=False)
-        places = F.pad(U * S, (0, 1))[:, :2]  # with n_embd 1 there is no second component
-        share = (S**2 / (S**2).sum())[:2].sum().item()
-        ax.set_title(f"two principal components, {100 * share:.0f} % of the variance")
-    colours = {"boundary": "tab:red", "vowel": "tab:orange", "consonant": "tab:blue",
-               "other": "tab:gray"}
-    handles = {}  # one dot of each kind that occurs
-    for token, (x, y) in enumerate(places[:MAX_SHOWN].tolist()):
-        letter = unicodedata.normalize("NFD", itos[token].lower())[0]  # without its accent
-        kind = ("boundary" if token == 0 else "vowel" if letter in "aeiouy"
-                else "consonant" if "a" <= letter <= "z" else "other")
-        handles[kind] = ax.scatter(x, y, s=220, color=colours[kind], alpha=0.3)
-        ax.text(x, y, "." if token == 0 else itos[token], ha="center", va="center")
-    ax.legend(handles.values(), handles, markerscale=0.5)
-    ax.set_aspect("equal", adjustable="datalim")
-    save_png(ax, path)
-
-
-# -----------------------------------------------------------------------------
-# Putting it together
-
-def main(argv):
-    config = parse_args(argv)
-    checkpoint_file = os.path.join(config.out_dir, "mlp.pt")
-    last = None
-    if config.resume:
-        checkpoint = read_checkpoint(checkpoint_file)
-        last, run = checkpoint["last"], checkpoint["config"]
-        # once more, now with the settings of the run as the defaults
-        config = parse_args(argv, **{**run, "out_dir": config.out_dir})
-        for name in run:
-            if getattr(config, name) != run[name] and name not in CHANGEABLE:
-                die(f"--resume keeps the settings of the run: {name} is {run[name]}; "
-                    f"leave out --{name}, or train anew in another --out_dir")
-    if config.plot:
-        new_axes(1, 1)  # if matplotlib is missing, better said now than after the training
-    try:
-        device = torch.device(config.device)
-        torch.zeros(1, device=device)
-        if device.type == "cuda":
-            torch.cuda.set_device(device)  # of cuda:1, say, rng is then the one meant
-        # the module that keeps the state of dropout's random numbers on this device
-        rng = torch if device.type == "cpu" else torch.get_device_module(device)
-    except (RuntimeError, AssertionError):  # which of the two depends on the device
-        die(f"device '{config.device}' is not available here; cpu is")
-
-    # data
-    words = read_words(config.input_file, config.keep_duplicates)
-    checksum = zlib.crc32("\n".join(words).encode())  # by which --resume knows the data again
-    # token 0 is the boundary, the lecture's "."; but a line may hold a ".", and never a newline
-    itos = ["\n"] + sorted(set("".join(words)))
-    train, dev, test = (encode(part, itos, config.block_size, device)  # (windows, at) each
-                        for part in split_words(words, config.train_frac))
-    print(f"{config.input_file}: {len(words):,} lines, {len(itos)} tokens; predictions: "
-          f"train {len(train[1]):,} | dev {len(dev[1]):,} | test {len(test[1]):,}")
-    if config.train_frac == 1:
-        print("all lines are for training: there is no dev and no test loss, "
-              "and the last model is kept, not the best")
-
-    # model
-    torch.manual_seed(config.seed)
-    try:
-        model = MLP(len(itos), config.block_size, config.n_embd, config.n_hidden, config.dropout)
-        model.to(device)
-    except RuntimeError:  # torch's word for memory that is not to be had
-        die("no memory for a network of this size; lower --block_size, --n_embd or --n_hidden")
-    optimizer = make_optimizer(model, config.weight_decay)
-    if config.find_lr:
-        rates, losses, suggestion = find_lr(model, train, config)
-        for i in range(0, len(rates), 50):
-            print(f"learning rate {rates[i]:.1e} | loss {losses[i]:.4f}")
-        print(f"suggested: --learning_rate={suggestion:.1e}, the one with the lowest loss")
-        if config.plot:
-            plot_lr(os.path.join(config.out_dir, "find_lr.png"), rates, losses, suggestion)
-        return
-
-    # training
-    best = None                                            # the model with the lowest dev loss
-    losses = torch.empty(config.max_iters, device=device)  # of every step
-    evaluations = []                                       # (step, train loss, dev loss)
-    first_step, seconds, hint = 0, 0.0, ""
-    if last:
-        if last["checksum"] != checksum:
-            die(f"cannot resume: {config.input_file} is not what the run was started with")
-        if last["step"] > config.max_iters:
-            die(f"cannot resume: the run is at step {last['step']:,}; raise --max_iters")
-        best = {key: value for key, value in checkpoint.items() if key != "last"}
-        model.load_state_dict(last["model"])
-        optimizer.load_state_dict(last["optimizer"])
-        rng.set_rng_state(last["random_state"])
-        first_step, seconds, evaluations = last["step"], last["seconds"], last["evaluations"]
-        losses[:first_step] = last["losses"]
-        print(f"going on at step {first_step:,}")
-
-    def save():
-        """Writes the best model so far, and all that --resume needs to go on from this step."""
-        buffer = io.BytesIO()
-        torch.save({**best, "config": vars(config), "last": {
-            "model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
-            "random_state": rng.get_rng_state(), "seconds": seconds, "evaluations": evaluations,
-            "losses": losses[:step].clone(),  # a view would be saved with all it views
-            "checksum": checksum,
-        }}, buffer)
-        write_file(checkpoint_file, buffer.getvalue())
-
-    step_model = torch.compile(model) if config.compile else model  # the parameters are shared
-    train_batches = batches(train, config.batch_size, config.seed, first_step)
-    started = time.perf_counter() - seconds
-    try:
-        for step in range(first_step, config.max_iters + 1):
-            # Now and then: how good is the model? At first at steps 1, 2, 4, 8 ..., as a small file
-            # may be known by heart before eval_interval; at the last step this alone is left.
-            # Of all numbers, only a power of two shares no bit with the one below it.
-            early = step < config.eval_interval and step & (step - 1) == 0
-            if early or step % config.eval_interval == 0 or step in (first_step, config.max_iters):
-                train_loss = evaluate(model, train, EVAL_PREDICTIONS)
-                dev_loss = evaluate(model, dev, EVAL_PREDICTIONS)
-                seconds = time.perf_counter() - started
-                line = (f"step {step:6,} | lr {learning_rate_at(step, config):.1e} | "
-                        f"train {nats(train_loss)} | dev {nats(dev_loss)}")
-                if step > 0 and not early:
-                    line += (f" | {1000 * seconds / step:.2f} ms a step"
-                             f" | {seconds / step * (config.max_iters - step):.0f} s left")
-                print(line, flush=True)
-                if not math.isfinite(train_loss):
-                    die(f"the loss is not finite at step {step:,}; try a lower --learning_rate")
-                if not best or dev_loss is None or dev_loss < best["dev_loss"]:
-                    best = {
-                        "model": copy.deepcopy(model.state_dict()), "itos": itos, "step": step,
-                        "train_loss": train_loss, "dev_loss": dev_loss,
-                    }
-                save()
-                hint = f"; {checkpoint_file} has the best model, --resume goes on from {step:,}"
-                evaluations.append((step, train_loss, dev_loss))  # a resumed run does this again
-
-            # every step: one batch, one move of the weights
-            if step < config.max_iters:
-                X, Y = next(train_batches)
-                lr = learning_rate_at(step, config)
-                losses[step] = train_step(step_model, optimizer, lr, X, Y)
-
-        # result
-        model.load_state_dict(best["model"])
-        results = [evaluate(model, part, RESULT_PREDICTIONS) for part in (train, dev, test)]
-        num_params = sum(p.numel() for p in model.parameters())
-        print("train {} | dev {} | test {}".format(*map(nats, results))
-              + f" | {num_params:,} parameters | {seconds:.1f} s")
-        print(verdict(results[0], results[1], best["step"], config.max_iters))
-        made_up = [sample(model, itos, config.block_size) for _ in range(config.num_samples)]
-        seen = set(made_up).intersection(words)
-        for word in made_up:
-            print(word + ("  (in the data)" if word in seen else ""))
-        if config.plot:
-            plot_loss(os.path.join(config.out_dir, "loss.png"), losses.cpu(), evaluations)
-            plot_embedding(os.path.join(config.out_dir, "embedding.png"), model.C.detach().cpu(),
-                           itos)
-    except KeyboardInterrupt:
-        die(f"stopped at step {step:,}{hint}")
-    except RuntimeError as e:  # torch's word for what it has no memory for, or cannot compile
-        reason = str(e).strip().partition("\n")[0]
-        die(f"torch failed at step {step:,} ({reason}); try a smaller network or --batch_size, and "
-            "no --compile")
-
+        said = f"{e.filename or 'cannot write the output'}: {e.strerror}"
+        if e.filename is None:  # else Python tries to write the rest at exit, and fails again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (RuntimeError, MemoryError) as e:
+        if "memory" not in f"{type(e)} {e}".lower():
+            raise
+        said = "out of memory; use a smaller model or fewer lines"
+    except (ValueError, KeyboardInterrupt) as e:
+        said = str(e) or "stopped"
+    sys.exit(f"{os.path.basename(main.__code__.co_filename)}: {said}")
 
 if __name__ == "__main__":
-    if sys.stdout is None:
-        sys.exit("mlp.py: cannot write the output: it is closed")
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head may stop reading: no traceback
-    sys.stdout.reconfigure(encoding="utf-8")  # like the input, whatever the locale
-    try:
-        main(sys.argv[1:])
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        die("stopped")
-    except OSError as e:
-        die(f"cannot write the output: {e.strerror}")
+    start(main)

@@ -1,118 +1,147 @@
 /*
-Makes up names with a trained MLP. Loads the file that export.py writes; needs only a C compiler:
+Samples names from a trained model. Reads the file that export.py writes; needs only a C compiler:
 
     cc -std=c11 -O3 sample.c -o sample
     ./sample                                            20 names from out/mlp.bin
-    ./sample towns/mlp.bin -n 1000 -t 0.8 -i "Saint "   1000 towns that begin so, a little tamer
-    ./sample -n 1000000 -u -x names.txt                 a million names, all different, all new
-    ./sample -e names.txt                               the loss of every line under the model
+    ./sample towns/mlp.bin -n 1000 -t 0.8 -i "Saint "   all starting with "Saint ", temperature 0.8
+    ./sample -n 1000000 -u -x names.txt                 a million new names, no two the same
+    ./sample -e names.txt                               the loss of every line
     ./sample -h                                         all options
 
-The model is that of mlp.py. A name is a row of tokens, one a character; token 0, the boundary,
-stands before and after it. The embeddings of the last block_size tokens, the context, go through a
-tanh layer and give a logit, a score, to every token that may follow. The softmax of the logits,
-exp(logit) / sum of all exp(logit), are probabilities. The file reads in this order: format and
-weights, forward, sampler, text, scoring and generating, command line.
+A token is a character; token 0, the boundary, stands before and after every name. A model gives the
+probability of every token after a context, the tokens before it: by the network of mlp.py, by the
+n-grams of bigram.py, or by a mixture of both. A name is sampled token by token until the boundary
+comes. The sections: model, network, n-grams, distribution, cache, names; then the service.
 
-The same model, seed and options give the same names on every machine, byte for byte: what reaches
-the output is computed with + - * /, comparisons and whole numbers alone, in an order fixed by this
-text. IEEE 754 defines each result to the last bit; the functions of libm it leaves open.
+The same model, seed and options give the same names on every machine, byte for byte: what affects
+the output is computed with + - * / and comparisons alone, in the order written here. IEEE 754
+defines their results to the last bit, but not those of exp, log and tanh. tests/twin.py is the same
+arithmetic in NumPy.
 */
 
 #include <errno.h>
 #include <float.h>
+#include <math.h> // for INFINITY alone
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifdef _WIN32
-#include <fcntl.h>
-#include <io.h>
-#include <sys/timeb.h>
-#endif
 
 #if FLT_EVAL_METHOD != 0
 #error "float in a wider type: x86 needs -msse2 -mfpmath=sse, s390x -fexcess-precision=fast"
 #elif defined __FAST_MATH__ || defined __ASSOCIATIVE_MATH__ || defined __RECIPROCAL_MATH__
 #error "-ffast-math changes the order of sums: compile without it"
-#elif defined __clang__
-// a * b + c must round twice. gcc does so with -std=c11, clang if it is told to; main() checks it.
+#elif defined __clang__ // a * b + c must round twice, also where one instruction could do both
 #pragma STDC FP_CONTRACT OFF
+#elif defined __GNUC__ && !defined __STRICT_ANSI__ // with -std=c11 gcc rounds twice by itself
+#pragma GCC optimize ("fp-contract=off")
 #endif
 
 #define GOLDEN 0x9E3779B97F4A7C15 // 2^64 / the golden ratio: its multiples are spread evenly
 
 enum {
-    MAX_LEN = 1024,      // a name is cut at so many characters, so that none goes on for ever
-    MAX_BLOCK = 256,     // the largest block_size, as in mlp.py
-    MAX_TRIES = 1000000, // names drawn in a row that -x and -u leave out, before giving up
-    MAX_LINE = 1 << 26,  // bytes in a line of a text file
-    // these make it fast, as measured, and change no name
-    LANES = 32,          // names under way side by side
-    WIDTH = 32,          // outputs that are computed side by side
-    ROWS_MEMORY = 8,     // MiB for the table of the first layer
-    CONTEXT_MEMORY = 48, // MiB for the table of contexts
+    MAX_LEN = 1024,          // characters in a name: longer ones are cut, so that every name ends
+    MAX_CONTEXT = 256,       // tokens in a context, as in mlp.py
+    MAX_TRIES = 1000000,     // names in a row that -x and -u leave out, before it gives up
+    MAX_LINE = 1 << 26,      // bytes in a line of a text file
+    // the others affect the speed only
+    BATCH = 64,              // names sampled side by side
+    WIDTH = 16,              // logits computed side by side
+    LINE = 32,               // 16-bit numbers in a cache line
+    ROWS_MEMORY = 8 << 20,   // bytes for rows of the first layer
+    CACHE_MEMORY = 48 << 20, // bytes for the cache
 };
 
-// Ends the program with one sentence on stderr: status 2 for a wrong command line, otherwise 1.
-static _Noreturn void fail(int status, const char *format, ...) {
-    va_list values;
-    va_start(values, format);
-    fputs("sample: ", stderr);
-    vfprintf(stderr, format, values);
-    fputs(status == 2 ? " (-h lists the options)\n" : "\n", stderr);
-    va_end(values);
-    exit(status);
-}
-
-static void *allocate(size_t count, size_t size) { // filled with zeros
-    void *memory = calloc(count, size);
-    if (!memory) fail(1, "not enough memory");
-    return memory;
-}
-
-// Makes room for needed bytes in memory, which has *capacity of them. Returns where it is now.
-static void *reserve(void *memory, size_t *capacity, size_t needed) {
-    if (needed <= *capacity) return memory;
-    *capacity = 2 * needed;
-    memory = realloc(memory, *capacity);
-    if (!memory) fail(1, "not enough memory");
-    return memory;
-}
-
 // -----------------------------------------------------------------------------
-// Format and weights. The format is described in export.py.
+// Model. The file format is described in export.py.
 
 typedef struct {
-    uint32_t code; // one Unicode character
+    uint32_t code; // a Unicode character
     char utf8[4];
-    size_t length; // of utf8
+    uint8_t length; // of utf8
 } Token;
 
+// The n-grams of order k: which tokens followed each context of k tokens. The context without its
+// leftmost token is its parent, a context of order k - 1.
 typedef struct {
-    size_t block_size, vocab_size, n_embd, n_hidden;
-    Token *vocab;      // (vocab_size): the boundary, as a newline, then the others in rising order
-    void *file;        // what C, W1 and b1 point into
-    float *C;          // (vocab_size, n_embd)
-    float *W1;         // (block_size, n_embd, n_hidden)
-    float *b1;         // (n_hidden)
-    // the second layer as forward() walks it: WIDTH outputs at a time, filled up with zeros
-    size_t n_groups;   // vocab_size / WIDTH, rounded up
-    size_t n_inputs;   // n_hidden, rounded up to a multiple of 4
-    float *W2;         // (n_groups, n_inputs, WIDTH)
-    float *b2;         // (n_groups, WIDTH)
-    float *h;          // (n_inputs): the hidden layer, then zeros
-    float *logits;     // (n_groups, WIDTH)
-    float *rows;       // (n_rows, n_hidden): what share_of() has computed
-    uint32_t *row_key; // (n_rows): for which position and token, plus 1; 0 is a row not yet used
+    uint32_t n_contexts, n_grams;
+    double discount[3];    // taken from a count of 1, of 2, and of 3 or more
+    uint32_t *left;        // (n_contexts): the leftmost token, rising among siblings
+    uint32_t *first_child; // (n_contexts + 1): where each context's children start in order k + 1
+    uint32_t *first_gram;  // (n_contexts + 1): where the tokens seen after each context start
+    uint32_t *token;       // (n_grams)
+    double *kept;          // (n_grams): (count - discount) / sum of the context's counts
+    double *backoff;       // (n_contexts): sum of the discounts / sum of the counts
+} Order;
+
+typedef struct {
+    size_t vocab_size;
+    Token *vocab;          // (vocab_size): the boundary, as a newline, then the others, rising
+    double weight;         // p = weight * p of the network + (1 - weight) * p of the n-grams
+    size_t n_orders;       // 0 without n-grams
+    Order *orders;         // (n_orders)
+    size_t block_size, n_embd, n_hidden; // 0 without a network
+    float *C;              // (vocab_size, n_embd)
+    float *W1;             // (block_size, n_embd, n_hidden)
+    float *b1;             // (n_hidden)
+    // the second layer as forward() reads it: WIDTH outputs at a time, padded with zeros
+    size_t n_groups;       // vocab_size / WIDTH, rounded up
+    size_t n_inputs;       // n_hidden, rounded up to a multiple of 4
+    float *W2;             // (n_groups, n_inputs, WIDTH)
+    float *b2;             // (n_groups, WIDTH)
+    float *h;              // (n_inputs): the hidden layer
+    float *logits;         // (n_groups, WIDTH)
     size_t n_rows;
+    float *rows;           // (n_rows, n_hidden): what row_of() has computed
+    uint32_t *row_key;     // (n_rows): position and token of each row, plus 1; 0 in an empty row
+    // for reading it
+    const unsigned char *at, *end; // what is not read yet
+    const char *error;     // NULL, or what is wrong, as "FILE is ..."
+    void *memory;          // the last block from allocate(), which leads to those before
 } Model;
 
-static uint32_t read_uint32(const unsigned char *p) { // little-endian, whatever the machine is
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
+typedef struct {
+    float p;
+    uint32_t token;
+} Candidate;
+
+typedef struct {
+    // set these, and all else to 0, then call open_sampler()
+    float temperature, top_p;
+    size_t top_k;          // 0: all
+    uint64_t seed, number; // number is that of the next name, from 0
+    // made by open_sampler()
+    Model model;
+    size_t context_size;   // tokens that the network or the n-grams look back
+    double *mixed;         // (vocab_size): probabilities
+    float *p;              // (vocab_size): with temperature, top_k and top_p, times a factor
+    Candidate *heap;       // (vocab_size)
+    int32_t *threshold;    // (vocab_size)
+    int16_t *cache;        // (n_sets, 2, entry_size)
+    size_t n_sets, entry_size;
+    int direct;            // every context has a set of its own
+    uint64_t base, top_weight; // of key_of(): its base, and base^(context_size - 1)
+    // the current batch of names
+    int32_t tokens[BATCH][MAX_CONTEXT + MAX_LEN]; // context_size boundaries, then the name
+    size_t length[BATCH], n_prefix; // in tokens: of each name, and of what all of them start with
+    uint64_t key[BATCH];   // of the context of the next token
+    size_t n_names, n_returned;
+    char error[128];
+} Sampler;
+
+// Another program needs no more than these, after #define SAMPLE_NO_MAIN and #include "sample.c". A
+// Sampler is large: make it static. An error is returned as text; NULL means that there is none.
+enum { MAX_NAME = 4 * MAX_LEN + 4 }; // bytes of UTF-8, a NUL, and 3 that are overwritten
+const char *open_sampler(Sampler *s, const void *file, size_t size);
+const char *start_with(Sampler *s, const char *prefix);
+size_t next_name(Sampler *s, char *name); // name (MAX_NAME); returns its length
+void close_sampler(Sampler *s);
+
+// -----------------------------------------------------------------------------
+// Network
 
 // The bits of a float as a whole number, and back.
 static inline uint32_t bits_of(float x) {
@@ -125,6 +154,354 @@ static inline float float_of(uint32_t bits) {
     float x;
     memcpy(&x, &bits, 4);
     return x;
+}
+
+// exp(x) to about one unit in the last place, of x between -87 and 87: beyond them, of the nearer
+// one. There is no branch and no call, so a compiler can compute many at once.
+static inline float exponential(float x) {
+    uint32_t sign = bits_of(x) & 0x80000000, magnitude = bits_of(x) & 0x7FFFFFFF;
+    x = float_of(sign | (magnitude < 0x42AE0000 ? magnitude : 0x42AE0000)); // the bits of 87.0f
+    // x = n ln 2 + r, n whole, |r| at most about ln 2 / 2. Floats near 1.5 * 2^23 have no bits for
+    // fractions: adding that to x / ln 2 rounds it to n, and leaves n in the lowest bits, even a
+    // negative n, thanks to the 1.5.
+    float shifted = x * 1.44269504f + 12582912.0f;
+    float n = shifted - 12582912.0f;
+    // ln 2 in two parts, as in Cephes: the first has so few bits that n times it is exact
+    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
+    // the Taylor series of exp(r); the terms after r^7 are below the rounding error
+    float sum = 1.0f / 5040;
+    sum = sum * r + 1.0f / 720;
+    sum = sum * r + 1.0f / 120;
+    sum = sum * r + 1.0f / 24;
+    sum = sum * r + 1.0f / 6;
+    sum = sum * r + 0.5f;
+    sum = sum * r + 1.0f;
+    sum = sum * r + 1.0f;
+    return float_of(bits_of(sum) + (bits_of(shifted) << 23)); // times 2^n: adds n to the exponent
+}
+
+static inline float tanh_(float x) { // to about 1e-7 absolute
+    return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
+}
+
+// C[token] @ W1[position], (n_hidden): what a token at a position adds to the hidden layer. The
+// same few rows are needed again and again, so they are cached; if there are too many, some share
+// a place, which keeps the one computed last.
+static const float *row_of(Model *m, size_t position, size_t token) {
+    size_t n_hidden = m->n_hidden, key = position * m->vocab_size + token, place = key % m->n_rows;
+    float *row = m->rows + place * n_hidden;
+    if (m->row_key[place] != key + 1) {
+        m->row_key[place] = (uint32_t)key + 1;
+        const float *emb = m->C + token * m->n_embd;               // (n_embd)
+        const float *W1 = m->W1 + position * m->n_embd * n_hidden; // (n_embd, n_hidden)
+        memset(row, 0, n_hidden * sizeof(float));
+        for (size_t e = 0; e < m->n_embd; e++) {
+            for (size_t j = 0; j < n_hidden; j++) row[j] += emb[e] * W1[e * n_hidden + j];
+        }
+    }
+    return row;
+}
+
+// Computes the logits (vocab_size) of the tokens after a context (block_size).
+static void forward(Model *m, const int32_t *context) {
+    size_t n_hidden = m->n_hidden;
+    float *h = m->h;
+    memcpy(h, m->b1, n_hidden * sizeof(float));
+    for (size_t position = 0; position < m->block_size; position++) {
+        const float *row = row_of(m, position, (size_t)context[position]);
+        for (size_t j = 0; j < n_hidden; j++) h[j] += row[j];
+    }
+    for (size_t j = 0; j < n_hidden; j++) h[j] = tanh_(h[j]);
+    // logits = h @ W2 + b2. Each logit adds its inputs four at a time, so that fewer additions wait
+    // for the one before. A SIMD register holds sums of several logits, never parts of one sum, so
+    // its width changes no result.
+    const float *W2 = m->W2;
+    for (size_t group = 0; group < m->n_groups; group++) {
+        float sum[WIDTH];
+        memcpy(sum, m->b2 + group * WIDTH, sizeof sum);
+        for (size_t j = 0; j < m->n_inputs; j += 4, W2 += 4 * WIDTH) {
+            for (size_t v = 0; v < WIDTH; v++) {
+                sum[v] += (h[j] * W2[v] + h[j + 1] * W2[WIDTH + v]) +
+                          (h[j + 2] * W2[2 * WIDTH + v] + h[j + 3] * W2[3 * WIDTH + v]);
+            }
+        }
+        memcpy(m->logits + group * WIDTH, sum, sizeof sum);
+    }
+}
+
+// -----------------------------------------------------------------------------
+// N-grams: interpolated, modified Kneser-Ney smoothing, as in bigram.py
+
+// Computes p (vocab_size) after the context that ends before end. It starts from the uniform
+// distribution. Each order whose context is known, one token longer each time, keeps its own part
+// and gives the rest, backoff, to the distribution so far.
+static void ngram_probs(const Model *m, const int32_t *end, double *p) {
+    size_t context = 0; // order 0 has one, the empty context
+    for (size_t v = 0; v < m->vocab_size; v++) p[v] = 1.0 / (double)m->vocab_size;
+    for (size_t k = 0; k < m->n_orders; k++) {
+        const Order *order = &m->orders[k];
+        if (k > 0) { // bisection among the children
+            size_t low = order[-1].first_child[context];
+            size_t last = order[-1].first_child[context + 1], high = last;
+            while (low < high) {
+                size_t middle = (low + high) / 2;
+                if (order->left[middle] < (uint32_t)end[-(ptrdiff_t)k]) low = middle + 1;
+                else high = middle;
+            }
+            if (low == last || order->left[low] != (uint32_t)end[-(ptrdiff_t)k]) return;
+            context = low;
+        }
+        double backoff = order->backoff[context];
+        for (size_t v = 0; v < m->vocab_size; v++) p[v] = backoff * p[v];
+        for (size_t g = order->first_gram[context]; g < order->first_gram[context + 1]; g++) {
+            p[order->token[g]] = order->kept[g] + p[order->token[g]];
+        }
+    }
+}
+
+// -----------------------------------------------------------------------------
+// Distribution
+
+// ln(x) for x >= 1, to about 1e-15: x = 2^n m, and ln m = 2 artanh((m - 1) / (m + 1)).
+static double logarithm(double x) {
+    int n = 0;
+    for (; x > 1.5; n++) x /= 2;
+    double s = (x - 1) / (x + 1), sum = 0; // |s| <= 1/5
+    for (int k = 21; k > 0; k -= 2) sum = sum * s * s + 1.0 / k;
+    return n * 0.69314718055994531 + 2 * s * sum;
+}
+
+static size_t argmax(const float *x, size_t n) { // the first of the largest
+    size_t best = 0;
+    for (size_t v = 1; v < n; v++) best = x[v] > x[best] ? v : best;
+    return best;
+}
+
+static double sum_of(const float *x, size_t n) {
+    double sum = 0;
+    for (size_t v = 0; v < n; v++) sum += x[v];
+    return sum;
+}
+
+// Computes s->p by the network alone: exp(logit / temperature), the softmax times a factor.
+static void softmax(Sampler *s, const int32_t *context, float temperature) {
+    Model *m = &s->model;
+    forward(m, context + s->context_size - m->block_size);
+    size_t likeliest = argmax(m->logits, m->vocab_size);
+    float highest = m->logits[likeliest];
+    for (size_t v = 0; v < m->vocab_size; v++) {
+        m->logits[v] -= highest; // the softmax stays the same, and exp cannot overflow
+        s->p[v] = temperature > 0 ? exponential(m->logits[v] / temperature) : v == likeliest;
+    }
+}
+
+// Computes s->mixed by the n-grams, and by the network if there is one.
+static void mix(Sampler *s, const int32_t *context) {
+    const Model *m = &s->model;
+    ngram_probs(m, context + s->context_size, s->mixed);
+    if (m->n_hidden == 0) return;
+    softmax(s, context, 1);
+    double total = sum_of(s->p, m->vocab_size);
+    for (size_t v = 0; v < m->vocab_size; v++) {
+        s->mixed[v] = m->weight * (s->p[v] / total) + (1 - m->weight) * s->mixed[v];
+    }
+}
+
+// p^(1 / temperature), times a factor. At 0 only the likeliest token is left.
+static void apply_temperature(float *p, size_t n, float temperature) {
+    size_t likeliest = argmax(p, n);
+    double highest = p[likeliest];
+    for (size_t v = 0; v < n; v++) {
+        if (temperature == 0) p[v] = v == likeliest;
+        else if (p[v] > 0) p[v] = exponential(-(float)logarithm(highest / p[v]) / temperature);
+    }
+}
+
+static int likelier(Candidate a, Candidate b) { // equals in order of token
+    return a.p > b.p || (a.p == b.p && a.token < b.token);
+}
+
+// Moves heap[i] down until it is likelier than both children, heap[2 * i + 1] and the next.
+static void sift_down(Candidate *heap, size_t n, size_t i) {
+    Candidate moved = heap[i];
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && likelier(heap[child + 1], heap[child])) child++;
+        if (likelier(moved, heap[child])) break;
+        heap[i] = heap[child];
+    }
+    heap[i] = moved;
+}
+
+// Sets p to 0 for all but the likeliest tokens: the fewest that add up to enough, at most `most`.
+static void keep_likeliest(Sampler *s, size_t most, double enough) {
+    size_t n = s->model.vocab_size;
+    double sum = 0;
+    for (size_t v = 0; v < n; v++) s->heap[v] = (Candidate){s->p[v], (uint32_t)v};
+    for (size_t i = n / 2; i-- > 0;) sift_down(s->heap, n, i);
+    do { // the likeliest of those left is heap[0]; the last one takes its place
+        sum += s->heap[0].p;
+        s->heap[0] = s->heap[--n];
+        sift_down(s->heap, n, 0);
+    } while (--most > 0 && sum < enough);
+    for (size_t i = 0; i < n; i++) s->p[s->heap[i].token] = 0;
+}
+
+// Computes s->threshold after a context (context_size): the probability of all tokens up to each,
+// times 2^30. A random number below 2^30 stands for the first token whose threshold is above it.
+static void compute_thresholds(Sampler *s, const int32_t *context) {
+    size_t vocab_size = s->model.vocab_size;
+    if (s->model.n_orders == 0) {
+        softmax(s, context, s->temperature);
+    } else {
+        mix(s, context);
+        for (size_t v = 0; v < vocab_size; v++) s->p[v] = (float)s->mixed[v];
+        if (s->temperature != 1) apply_temperature(s->p, vocab_size, s->temperature);
+    }
+    if (s->top_k < vocab_size) keep_likeliest(s, s->top_k, INFINITY);
+    if (s->top_p < 1) keep_likeliest(s, vocab_size, s->top_p * sum_of(s->p, vocab_size));
+    double total = sum_of(s->p, vocab_size), sum = 0;
+    for (size_t v = 0; v < vocab_size; v++) {
+        sum += s->p[v]; // in the end total, to the last bit: it is the same sum
+        s->threshold[v] = (int32_t)(sum / total * (1 << 30));
+    }
+}
+
+// -----------------------------------------------------------------------------
+// Cache. Nearly all the time goes into the distributions, and the same contexts come again and
+// again, so the thresholds are cached. A set of the cache has two entries: the first is of the
+// context used last, the second of the one before. An entry is a row of 16-bit numbers: the key of
+// its context, as four negative numbers; then of each threshold all but the lowest 15 bits, at most
+// 2^15 - 1; then 2^15 - 1 up to the end of a cache line, which up to 28 tokens is the first.
+
+// The tokens of a context (context_size) as the digits of a number. Its last 60 bits are the key:
+// two contexts of 12 letters or less never have the same one, two longer ones hardly ever.
+static uint64_t key_of(const Sampler *s, const int32_t *context) {
+    uint64_t key = 0;
+    for (size_t i = 0; i < s->context_size; i++) key = key * s->base + (uint64_t)context[i];
+    return key;
+}
+
+static int16_t *set_of(const Sampler *s, uint64_t key) {
+    // mixes the key, and gets from 32 bits to below n_sets by a product, which is faster than %
+    if (!s->direct) key = (key * GOLDEN >> 32) * s->n_sets >> 32;
+    return s->cache + (size_t)key * 2 * s->entry_size;
+}
+
+static int has_key(const int16_t *entry, uint64_t key) {
+    return memcmp(entry, &key, sizeof key) == 0;
+}
+
+// The entry for a context, which is computed if it is not in its set.
+static const int16_t *look_up(Sampler *s, const int32_t *context, uint64_t key, int16_t *set) {
+    key = 0x8000800080008000 | (key & 0x7FFF) | (key << 1 & (uint64_t)0x7FFF << 16) |
+          (key << 2 & (uint64_t)0x7FFF << 32) | (key << 3 & (uint64_t)0x7FFF << 48);
+    if (has_key(set, key)) return set;
+    for (size_t i = 0; i < s->entry_size; i++) { // swap the two
+        int16_t number = set[i];
+        set[i] = set[s->entry_size + i];
+        set[s->entry_size + i] = number;
+    }
+    if (has_key(set, key)) return set;
+    compute_thresholds(s, context);
+    memcpy(set, &key, sizeof key);
+    for (size_t i = 4; i < s->entry_size; i++) {
+        int32_t upper = i < 4 + s->model.vocab_size ? s->threshold[i - 4] >> 15 : INT16_MAX;
+        set[i] = (int16_t)(upper < INT16_MAX ? upper : INT16_MAX);
+    }
+    return set;
+}
+
+// -----------------------------------------------------------------------------
+// Names
+
+// Mixes the bits of a number so that each depends on all. (This and the next function are
+// SplitMix64, Steele, Lea and Flood 2014.)
+static uint64_t splitmix64(uint64_t z) {
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
+    z = (z ^ z >> 27) * 0x94D049BB133111EB;
+    return z ^ z >> 31;
+}
+
+// A random number from 0 to 2^30 - 1: a counter times a constant, mixed. Every name has MAX_LEN of
+// them to itself, one per character, so it does not depend on the names before it.
+static int32_t random_number(uint64_t seed, uint64_t name, size_t at) {
+    return (int32_t)(splitmix64(seed + (name * MAX_LEN + at) * GOLDEN) >> 34);
+}
+
+// The token that a random number below 2^30 stands for: how many thresholds are not above it. They
+// are counted without a branch, a cache line at a time, which becomes SIMD.
+static int32_t draw(Sampler *s, const int32_t *context, const int16_t *entry, int32_t number) {
+    int16_t upper = (int16_t)(number >> 15);
+    int32_t token = (int32_t)s->entry_size - 4; // without the four numbers of the key
+    for (size_t i = 0; i < s->entry_size; i += LINE) {
+        int16_t above = 0;
+        for (size_t j = 0; j < LINE; j++) above = (int16_t)(above + (entry[i + j] > upper));
+        token -= above;
+    }
+    if (entry[token + 3] != upper) return token;
+    compute_thresholds(s, context); // about once in a thousand times it takes the lower bits, too
+    for (token = 0; s->threshold[token] <= number; token++) {}
+    return token;
+}
+
+// Samples the next n_names names side by side, a token each in turn. First all their sets are
+// prefetched: the processor waits for memory once, not once for each.
+static void sample_batch(Sampler *s) {
+    int16_t *set[BATCH];
+    size_t growing[BATCH], n_growing = s->n_names; // the names that have not met the boundary yet
+    for (size_t i = 0; i < n_growing; i++) {
+        growing[i] = i;
+        s->length[i] = s->n_prefix;
+        s->key[i] = key_of(s, s->tokens[i] + s->n_prefix);
+    }
+    for (size_t at = s->n_prefix; at < MAX_LEN && n_growing > 0; at++) {
+        for (size_t g = 0; g < n_growing; g++) {
+            set[g] = set_of(s, s->key[growing[g]]);
+#ifdef __GNUC__
+            __builtin_prefetch(set[g]);
+#endif
+        }
+        size_t n = n_growing;
+        n_growing = 0;
+        for (size_t g = 0; g < n; g++) {
+            size_t i = growing[g];
+            int32_t *context = s->tokens[i] + at; // (context_size), then the new token
+            const int16_t *entry = look_up(s, context, s->key[i], set[g]);
+            int32_t token = draw(s, context, entry, random_number(s->seed, s->number + i, at));
+            context[s->context_size] = token;
+            // the first digit of the key goes, the others move up, and the token is the last
+            uint64_t rest = s->key[i] - (uint64_t)context[0] * s->top_weight;
+            s->key[i] = rest * s->base + (uint64_t)token;
+            s->length[i] = at + (token != 0); // no branch: the end of a name is hard to predict
+            growing[n_growing] = i;
+            n_growing += token != 0;
+        }
+    }
+    s->number += s->n_names;
+}
+
+size_t next_name(Sampler *s, char *name) {
+    if (s->n_returned == s->n_names) { // batches of 1, 2, 4, ... names: the first comes at once
+        s->n_names = s->n_names == 0 ? 1 : s->n_names < BATCH ? 2 * s->n_names : BATCH;
+        s->n_returned = 0;
+        sample_batch(s);
+    }
+    size_t i = s->n_returned++;
+    char *end = name;
+    for (size_t at = 0; at < s->length[i]; at++) {
+        const Token *token = &s->model.vocab[s->tokens[i][s->context_size + at]];
+        memcpy(end, token->utf8, 4); // always 4, which is faster; the next overwrites them
+        end += token->length;
+    }
+    *end = 0;
+    return (size_t)(end - name);
+}
+
+// -----------------------------------------------------------------------------
+// From here on nothing is about the model.
+
+static uint32_t little_endian(const unsigned char *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 // The CRC-32 of zlib, PNG and Ethernet.
@@ -142,11 +519,11 @@ static uint32_t crc32(const unsigned char *data, size_t size) {
 
 // Decodes the UTF-8 character at s, which has n > 0 bytes. Returns its length; 0 if ill-formed.
 static size_t read_utf8(const unsigned char *s, size_t n, uint32_t *code) {
-    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; // that needs so many bytes
+    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; // code with so many bytes
     size_t length = s[0] < 0x80 ? 1 : s[0] < 0xC0 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3
                   : s[0] < 0xF8 ? 4 : 0;
     if (length == 0 || length > n) return 0;
-    *code = length == 1 ? s[0] : s[0] & 0x7Fu >> length; // without the bits that say the length
+    *code = length == 1 ? s[0] : s[0] & 0x7Fu >> length; // without the bits that give the length
     for (size_t i = 1; i < length; i++) {
         if ((s[i] & 0xC0) != 0x80) return 0;
         *code = *code << 6 | (s[i] & 0x3F);
@@ -155,398 +532,360 @@ static size_t read_utf8(const unsigned char *s, size_t n, uint32_t *code) {
     return *code < lowest[length] || *code > 0x10FFFF || surrogate ? 0 : length;
 }
 
-// Reads more of a file into data, *size bytes so far, until it has limit bytes or the file ends.
-// Returns data, which may have moved. Memory is taken as bytes arrive, whatever a header promises.
-static unsigned char *read_on(FILE *f, const char *path, unsigned char *data, size_t *size,
-                              size_t limit) {
-    size_t capacity = *size;
-    while (*size < limit && !feof(f)) {
-        data = reserve(data, &capacity, *size + 1);
-        *size += fread(data + *size, 1, (capacity < limit ? capacity : limit) - *size, f);
-        if (ferror(f)) fail(1, "cannot read %s: %s", path, strerror(errno));
+// -----------------------------------------------------------------------------
+// Reading a model. Nothing in the file is trusted: every number is checked when it is read, and
+// memory is taken only for numbers that the file is long enough to hold. The first error is kept,
+// and then nothing more is read; what the readers return from there on is within its bounds.
+
+static void damaged(Model *m, const char *error) {
+    if (!m->error) m->error = error;
+    m->at = m->end;
+}
+
+// Whether the file goes on for n bytes.
+static int has(Model *m, uint64_t n) {
+    if (n <= (size_t)(m->end - m->at)) return 1;
+    damaged(m, "damaged: it is too short");
+    return 0;
+}
+
+// Zeros, from the beginning of a cache line on; NULL after an error. close_sampler() frees them.
+static void *allocate(Model *m, uint64_t count, size_t size) {
+    char *block = NULL;
+    if (!m->error && count < (SIZE_MAX - 128) / size) block = calloc(1, (size_t)count * size + 128);
+    if (!block) {
+        damaged(m, "too large for the memory of this machine");
+        return NULL;
     }
+    memcpy(block, &m->memory, sizeof m->memory);
+    m->memory = block;
+    return block + 128 - (uintptr_t)block % 64;
+}
+
+static uint32_t read_uint32(Model *m, uint32_t lowest, uint32_t highest) {
+    if (!has(m, 4)) return lowest;
+    uint32_t number = little_endian(m->at);
+    m->at += 4;
+    if (number >= lowest && number <= highest) return number;
+    damaged(m, "damaged: its sizes are out of range");
+    return lowest;
+}
+
+static double read_double(Model *m, double highest) {
+    uint64_t bits = read_uint32(m, 0, UINT32_MAX);
+    bits |= (uint64_t)read_uint32(m, 0, UINT32_MAX) << 32;
+    double number;
+    memcpy(&number, &bits, 8);
+    if (number >= 0 && number <= highest) return number; // nan is not
+    damaged(m, "damaged: a discount or the weight is out of range");
+    return 0;
+}
+
+// A number in LEB128: 7 bits per byte, the lowest first; the other bit is set in all but the last.
+static uint32_t read_number(Model *m, uint32_t lowest, uint32_t highest) {
+    uint64_t number = 0;
+    for (unsigned shift = 0; shift < 35 && has(m, 1); shift += 7) {
+        unsigned char byte = *m->at++;
+        number |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte >= 0x80) continue;
+        if (number < lowest || number > highest || (byte == 0 && shift > 0)) break;
+        return (uint32_t)number;
+    }
+    damaged(m, "damaged: its n-grams are out of range");
+    return lowest;
+}
+
+// Limited to less than 2^50, no sum in forward() overflows, and none is a nan, whose sign differs
+// between machines.
+static void read_floats(Model *m, size_t n, float *to) {
+    if (!has(m, 4 * (uint64_t)n)) return;
+    for (size_t i = 0; i < n; i++, m->at += 4) {
+        uint32_t bits = little_endian(m->at);
+        to[i] = float_of(bits);
+        if ((bits >> 23 & 0xFF) < 127 + 50) continue; // the exponent, which is stored plus 127
+        damaged(m, "damaged: a weight is not finite, or 2^50 or more");
+        return;
+    }
+}
+
+static void read_vocab(Model *m, const unsigned char *file) {
+    if (!has(m, 2 * m->vocab_size)) return; // a token has at least two bytes
+    m->vocab = allocate(m, m->vocab_size, sizeof(Token));
+    for (size_t v = 0; v < m->vocab_size && has(m, 1) && has(m, 1 + (uint64_t)m->at[0]); v++) {
+        Token *token = &m->vocab[v];
+        size_t length = *m->at++;
+        if (length == 0 || read_utf8(m->at, length, &token->code) != length) {
+            damaged(m, "damaged: a token is not a character");
+        // the boundary first, and only there; the others rise, as find_token() needs them
+        } else if ((v == 0) != (token->code == '\n') || (v > 1 && token[-1].code >= token->code)) {
+            damaged(m, "damaged: its vocabulary is out of order");
+        } else {
+            memcpy(token->utf8, m->at, length);
+            token->length = (uint8_t)length;
+            m->at += length;
+        }
+    }
+    size_t padding = (size_t)(file - m->at) % 4; // up to a multiple of 4
+    if (has(m, padding)) m->at += padding;
+}
+
+static void read_network(Model *m) {
+    size_t B = m->block_size, V = m->vocab_size, E = m->n_embd, H = m->n_hidden;
+    if (!has(m, 4 * ((uint64_t)V * E + (uint64_t)B * E * H + H + (uint64_t)H * V + V))) return;
+    m->n_groups = (V + WIDTH - 1) / WIDTH;
+    m->n_inputs = (H + 3) / 4 * 4;
+    m->n_rows = ROWS_MEMORY / (H * sizeof(float));
+    if (m->n_rows > B * V) m->n_rows = B * V;
+    m->C = allocate(m, (uint64_t)V * E, sizeof(float));
+    m->W1 = allocate(m, (uint64_t)B * E * H, sizeof(float));
+    m->b1 = allocate(m, H, sizeof(float));
+    m->W2 = allocate(m, (uint64_t)m->n_groups * m->n_inputs, WIDTH * sizeof(float));
+    m->b2 = allocate(m, m->n_groups, WIDTH * sizeof(float));
+    m->h = allocate(m, m->n_inputs, sizeof(float));
+    m->logits = allocate(m, m->n_groups, WIDTH * sizeof(float));
+    m->rows = allocate(m, m->n_rows, H * sizeof(float));
+    m->row_key = allocate(m, m->n_rows, sizeof(uint32_t));
+    if (m->error) return;
+    read_floats(m, V * E, m->C);
+    read_floats(m, B * E * H, m->W1);
+    read_floats(m, H, m->b1);
+    for (size_t j = 0; j < H; j++) { // a row of W2, (vocab_size), goes to its groups
+        read_floats(m, V, m->logits);
+        for (size_t group = 0; group < m->n_groups; group++) {
+            memcpy(m->W2 + (group * m->n_inputs + j) * WIDTH, m->logits + group * WIDTH,
+                   WIDTH * sizeof(float));
+        }
+    }
+    read_floats(m, V, m->b2);
+}
+
+static uint32_t *read_numbers(Model *m, uint64_t n, uint32_t lowest, uint32_t highest) {
+    if (!has(m, n)) return NULL; // a number has at least one byte
+    uint32_t *numbers = allocate(m, n + 1, sizeof *numbers); // one more for sum_up()
+    for (size_t i = 0; i < n && !m->error; i++) numbers[i] = read_number(m, lowest, highest);
+    return numbers;
+}
+
+// From the sizes of n groups to where each group starts, (n + 1).
+static void sum_up(Model *m, uint32_t *sizes, size_t n, uint64_t total) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i <= n && !m->error; i++) {
+        uint64_t size = sizes[i];
+        sizes[i] = (uint32_t)sum;
+        sum += size;
+        if (sum > total) break;
+    }
+    if (sum != total) damaged(m, "damaged: its n-grams do not add up");
+}
+
+// Whether the tokens of each of n groups rise.
+static void check_order(Model *m, const uint32_t *starts, size_t n, const uint32_t *token) {
+    for (size_t i = 0; i < n && !m->error; i++) {
+        for (size_t at = (size_t)starts[i] + 1; at < starts[i + 1]; at++) {
+            if (token[at] <= token[at - 1]) damaged(m, "damaged: its n-grams are out of order");
+        }
+    }
+}
+
+static void read_order(Model *m, Order *order, Order *parents) {
+    uint32_t last = (uint32_t)m->vocab_size - 1;
+    if (parents) {
+        parents->first_child = read_numbers(m, parents->n_contexts, 0, last + 1);
+        order->left = read_numbers(m, order->n_contexts, 0, last);
+        sum_up(m, parents->first_child, parents->n_contexts, order->n_contexts);
+        check_order(m, parents->first_child, parents->n_contexts, order->left);
+    }
+    order->first_gram = read_numbers(m, order->n_contexts, 1, last + 1);
+    order->token = read_numbers(m, order->n_grams, 0, last);
+    sum_up(m, order->first_gram, order->n_contexts, order->n_grams);
+    check_order(m, order->first_gram, order->n_contexts, order->token);
+    const uint32_t *count = read_numbers(m, order->n_grams, 1, UINT32_MAX);
+    order->kept = allocate(m, order->n_grams, sizeof(double));
+    order->backoff = allocate(m, order->n_contexts, sizeof(double));
+    for (size_t i = 0; i < order->n_contexts && !m->error; i++) {
+        uint32_t start = order->first_gram[i], end = order->first_gram[i + 1];
+        uint64_t total = 0;
+        double taken = 0;
+        for (size_t g = start; g < end; g++) {
+            double discount = order->discount[count[g] < 3 ? count[g] - 1 : 2];
+            total += count[g];
+            taken += discount;
+            order->kept[g] = count[g] - discount;
+        }
+        for (size_t g = start; g < end; g++) order->kept[g] /= (double)total;
+        order->backoff[i] = taken / (double)total;
+    }
+}
+
+// What version 2 adds: the weight of the network, and the n-grams.
+static void read_ngrams(Model *m) {
+    m->weight = read_double(m, 1);
+    m->n_orders = read_uint32(m, 0, MAX_CONTEXT + 1);
+    if ((m->n_orders == 0 && m->weight != 1) || (m->n_hidden == 0 && m->weight != 0)) {
+        damaged(m, "damaged: the weight of its network is wrong");
+    }
+    if (!has(m, 32 * m->n_orders)) return;
+    m->orders = allocate(m, m->n_orders, sizeof(Order));
+    for (size_t k = 0; k < m->n_orders && !m->error; k++) {
+        Order *order = &m->orders[k];
+        order->n_contexts = read_uint32(m, 1, k == 0 ? 1 : UINT32_MAX);
+        order->n_grams = read_uint32(m, 1, UINT32_MAX);
+        for (int i = 0; i < 3; i++) order->discount[i] = read_double(m, i + 1);
+    }
+    for (size_t k = 0; k < m->n_orders && !m->error; k++) {
+        read_order(m, &m->orders[k], k > 0 ? &m->orders[k - 1] : NULL);
+    }
+}
+
+static void read_model(Model *m, const unsigned char *file, size_t size) {
+    m->at = m->end = file + size;
+    if (size < 28 || memcmp(file, "NPLM", 4) != 0) {
+        damaged(m, "not a model written by export.py");
+    } else if (little_endian(file + size - 4) != crc32(file, size - 4)) {
+        damaged(m, "damaged: its checksum is wrong");
+    } else {
+        m->at = file + 4;
+        m->end = file + size - 4;
+    }
+    uint32_t version = read_uint32(m, 0, UINT32_MAX);
+    if (version < 1 || version > 2) damaged(m, "of another version: run export.py again");
+    uint32_t network = version == 1 || (has(m, 4) && little_endian(m->at) > 0);
+    m->block_size = read_uint32(m, network, network ? MAX_CONTEXT : 0);
+    m->vocab_size = read_uint32(m, 2, 0x110000); // as many as Unicode has
+    m->n_embd = read_uint32(m, network, network ? 1024 : 0); // the limits of mlp.py
+    m->n_hidden = read_uint32(m, network, network ? 65536 : 0);
+    m->weight = 1;
+    read_vocab(m, file);
+    if (network) read_network(m);
+    if (version == 2) read_ngrams(m);
+    if (m->at < m->end) damaged(m, "damaged: it is too long");
+}
+
+const char *open_sampler(Sampler *s, const void *file, size_t size) {
+    Model *m = &s->model;
+    read_model(m, file, size);
+    size_t V = m->vocab_size;
+    s->context_size = m->block_size > 1 ? m->block_size : 1; // 1, for what key_of() assumes
+    if (m->n_orders > s->context_size + 1) s->context_size = m->n_orders - 1;
+    if (s->top_k == 0 || s->top_k > V) s->top_k = V;
+    s->seed = splitmix64(s->seed); // else the numbers of two seeds might be the same, shifted
+    s->base = V | 1; // odd: were it even, the tokens of long contexts would drop out of the key
+    uint64_t n_keys = 1; // base^context_size, but at most 2^60
+    for (size_t i = 0; i < s->context_size; i++) {
+        n_keys = n_keys < ((uint64_t)1 << 60) / s->base ? n_keys * s->base : (uint64_t)1 << 60;
+    }
+    s->top_weight = 1;
+    for (size_t i = 1; i < s->context_size; i++) s->top_weight *= s->base;
+    s->entry_size = (4 + V + LINE - 1) / LINE * LINE;
+    s->n_sets = CACHE_MEMORY / 4 / s->entry_size;
+    s->direct = n_keys <= s->n_sets;
+    if (s->direct) s->n_sets = (size_t)n_keys;
+    s->cache = allocate(m, s->n_sets, 2 * s->entry_size * sizeof(int16_t));
+    s->mixed = allocate(m, V, sizeof(double));
+    s->p = allocate(m, V, sizeof(float));
+    s->heap = allocate(m, V, sizeof(Candidate));
+    s->threshold = allocate(m, V, sizeof(int32_t));
+    if (m->error) close_sampler(s);
+    return m->error;
+}
+
+void close_sampler(Sampler *s) {
+    while (s->model.memory) {
+        void *block = s->model.memory;
+        memcpy(&s->model.memory, block, sizeof block);
+        free(block);
+    }
+}
+
+// Reads a character from text, which has n > 0 bytes. Returns its length, and its token, which is 0
+// if the model does not know it.
+static size_t read_token(const Model *m, const unsigned char *text, size_t n, int32_t *token) {
+    uint32_t code = 0;
+    size_t length = read_utf8(text, n, &code), low = 1, high = m->vocab_size;
+    while (low < high) { // if anywhere, it is in vocab[low] to vocab[high - 1]
+        size_t middle = (low + high) / 2;
+        if (m->vocab[middle].code < code) low = middle + 1;
+        else high = middle;
+    }
+    int known = length > 0 && low < m->vocab_size && m->vocab[low].code == code;
+    *token = known ? (int32_t)low : 0;
+    return length > 0 ? length : 1;
+}
+
+const char *start_with(Sampler *s, const char *prefix) {
+    const unsigned char *text = (const unsigned char *)prefix;
+    size_t n = strlen(prefix), length;
+    if (n > MAX_LEN) return "the prefix is too long: it has more than 1024 bytes";
+    s->n_prefix = 0;
+    for (size_t at = 0; at < n; at += length) {
+        int32_t token, lower = 0;
+        length = read_token(&s->model, text + at, n - at, &token);
+        if (token == 0) {
+            unsigned char small = text[at] | 0x20;
+            if (text[at] >= 'A' && text[at] <= 'Z') read_token(&s->model, &small, 1, &lower);
+            snprintf(s->error, sizeof s->error, "the model does not know '%.*s', which is in the "
+                     "prefix%s", (int)length, prefix + at, lower ? "; try lower case" : "");
+            return s->error;
+        }
+        for (size_t i = 0; i < BATCH; i++) s->tokens[i][s->context_size + s->n_prefix] = token;
+        s->n_prefix++;
+    }
+    return NULL;
+}
+
+#ifndef SAMPLE_NO_MAIN
+// -----------------------------------------------------------------------------
+// Messages and files
+
+// Prints a sentence on stderr; ends the program unless status is 0. Control characters, which come
+// from a file or the command line and could change how the terminal works, are shown as U+XXXX.
+static void say(int status, const char *format, ...) {
+    char text[2048];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(text, sizeof text, format, values);
+    va_end(values);
+    fputs("sample: ", stderr);
+    for (const char *c = text; *c; c++) {
+        if ((unsigned char)*c < 32 || *c == 127) fprintf(stderr, "U+%04X", (unsigned)*c);
+        else fputc(*c, stderr);
+    }
+    fputs(status == 2 ? " (-h lists the options)\n" : "\n", stderr);
+    if (status) exit(status);
+}
+
+// Makes room for needed bytes in memory, which has *capacity of them. Returns where it is now.
+static void *reserve(void *memory, size_t *capacity, size_t needed) {
+    if (needed <= *capacity) return memory;
+    *capacity = needed < SIZE_MAX / 2 ? 2 * needed : SIZE_MAX;
+    memory = realloc(memory, *capacity);
+    if (!memory) say(1, "not enough memory");
+    return memory;
+}
+
+// Reads a file whole if it starts like a model. Memory is taken as bytes arrive.
+static unsigned char *read_file(const char *path, size_t *size) {
+    unsigned char *data = NULL;
+    size_t capacity = *size = 0;
+    FILE *f = fopen(path, "rb");
+    if (!f) say(1, "cannot open %s: %s; export.py writes models", path, strerror(errno));
+    do {
+        data = reserve(data, &capacity, *size + 4096);
+        *size += fread(data + *size, 1, capacity - *size, f);
+        if (ferror(f)) say(1, "cannot read %s: %s", path, strerror(errno));
+    } while (!feof(f) && memcmp(data, "NPLM", 4) == 0);
+    fclose(f);
     return data;
 }
 
-// Reads a model. Nothing in the file is believed: sizes, length, checksum, vocabulary and weights
-// are all checked.
-static Model load(const char *path) {
-    FILE *f = fopen(path, "rb");
-    if (!f) fail(1, "cannot open %s: %s; export.py writes models", path, strerror(errno));
-    size_t size = 0;
-    unsigned char *data = read_on(f, path, NULL, &size, 24);
-    if (size < 24 || memcmp(data, "NPLM", 4) != 0) fail(1, "%s is not a model of export.py", path);
-    unsigned long version = read_uint32(data + 4);
-    if (version != 1) {
-        fail(1, "%s has version %lu of the format, not 1; run export.py again", path, version);
-    }
-    // block_size, vocab_size, n_embd, n_hidden, and the ranges of mlp.py and Unicode for them
-    size_t B = read_uint32(data + 8), V = read_uint32(data + 12);
-    size_t E = read_uint32(data + 16), H = read_uint32(data + 20);
-    if (B < 1 || B > MAX_BLOCK || V < 2 || V > 0x110000 || !E || E > 1024 || !H || H > 65536) {
-        fail(1, "%s is damaged: its sizes are out of range", path);
-    }
-    // Header, weights, checksum; 2 to 5 bytes for a token, and 0 to 3 of padding. None of the sums
-    // overflows within these ranges.
-    uint64_t n_params = (uint64_t)V * E + (uint64_t)B * E * H + H + (uint64_t)H * V + V;
-    uint64_t shortest = 24 + 2 * V + 4 * n_params + 4, longest = shortest + 3 * V + 3;
-    // W2 is copied, and grows: 2 columns to WIDTH and 1 row to 4, at worst
-    if (longest > SIZE_MAX / 2 / WIDTH) fail(1, "%s is too large for this machine", path);
-    data = read_on(f, path, data, &size, (size_t)longest + 1); // does the file go on behind it?
-    fclose(f);
-    if (size < shortest || size > longest) fail(1, "%s is damaged: its length is wrong", path);
-    if (read_uint32(data + size - 4) != crc32(data, size - 4)) {
-        fail(1, "%s is damaged: its checksum is wrong", path);
-    }
-
-    Model m = {.block_size = B, .vocab_size = V, .n_embd = E, .n_hidden = H, .file = data};
-    m.vocab = allocate(V, sizeof(Token));
-    size_t at = 24;
-    // at stays within data: a token takes up to 5 bytes, and there are 6 for it and its row of C
-    for (size_t v = 0; v < V; v++) {
-        Token *token = &m.vocab[v];
-        token->length = data[at++];
-        if (token->length == 0 ||
-            read_utf8(data + at, token->length, &token->code) != token->length) {
-            fail(1, "%s is damaged: a token is not a character", path);
-        }
-        // the boundary first, and only there; the others rise, as find_token() needs them
-        if ((v == 0) != (token->code == '\n') || (v > 1 && token[-1].code >= token->code)) {
-            fail(1, "%s is damaged: its vocabulary is out of order", path);
-        }
-        memcpy(token->utf8, data + at, token->length);
-        at += token->length;
-    }
-    at = (at + 3) / 4 * 4;
-    if (size != at + 4 * n_params + 4) fail(1, "%s is damaged: its length is wrong", path);
-
-    // The bytes become floats where they lie; on most machines they already are. With weights below
-    // 2^50 no sum in forward() overflows, and none is a nan, whose sign differs between machines.
-    float *weights = (float *)(void *)(data + at);
-    for (size_t i = 0; i < n_params; i++) {
-        uint32_t bits = read_uint32(data + at + 4 * i);
-        if ((bits >> 23 & 0xFF) >= 127 + 50) { // the exponent, which is stored plus 127
-            fail(1, "%s has a weight that is not finite, or 2^50 or more", path);
-        }
-        weights[i] = float_of(bits);
-    }
-    m.C = weights;
-    m.W1 = m.C + V * E;
-    m.b1 = m.W1 + B * E * H;
-    const float *W2 = m.b1 + H; // (n_hidden, vocab_size)
-    const float *b2 = W2 + H * V; // (vocab_size)
-    m.n_groups = (V + WIDTH - 1) / WIDTH;
-    m.n_inputs = (H + 3) / 4 * 4;
-    m.W2 = allocate(m.n_groups * m.n_inputs * WIDTH, sizeof(float));
-    m.b2 = allocate(m.n_groups * WIDTH, sizeof(float));
-    for (size_t v = 0; v < V; v++) {
-        float *column = m.W2 + v / WIDTH * (m.n_inputs * WIDTH) + v % WIDTH; // its first number
-        for (size_t j = 0; j < H; j++) column[j * WIDTH] = W2[j * V + v];
-        m.b2[v] = b2[v];
-    }
-    m.h = allocate(m.n_inputs, sizeof(float));
-    m.logits = allocate(m.n_groups * WIDTH, sizeof(float));
-    m.n_rows = ((size_t)ROWS_MEMORY << 20) / (H * sizeof(float));
-    if (m.n_rows > B * V) m.n_rows = B * V;
-    m.rows = allocate(m.n_rows * H, sizeof(float));
-    m.row_key = allocate(m.n_rows, sizeof(uint32_t));
-    return m;
+static void finish_output(void) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) return;
+    if (errno == EPIPE) exit(1); // head, say, has read enough: that is no error worth a sentence
+    say(1, "cannot write the output: %s", strerror(errno));
 }
 
 // -----------------------------------------------------------------------------
-// Forward
-
-// exp(x) to about a unit in the last place. An x beyond -87 or 87 is taken for these, where exp(x)
-// and 1 / exp(x) still fit a float. No branch, no call: a compiler can work on many x at once.
-static inline float exponential(float x) {
-    uint32_t sign = bits_of(x) & 0x80000000, magnitude = bits_of(x) & 0x7FFFFFFF;
-    x = float_of(sign | (magnitude < 0x42AE0000 ? magnitude : 0x42AE0000)); // the bits of 87.0f
-    // x = n ln 2 + r with |r| of about ln 2 / 2 at most. A float near 1.5 * 2^23 has no bits behind
-    // the point: adding that to x / ln 2 rounds to a whole number n, and leaves n in the lowest
-    // bits, for a negative n as well, thanks to the 1.5.
-    float shifted = x * 1.44269504f + 12582912.0f;
-    float n = shifted - 12582912.0f;
-    // ln 2 in two parts, as in Cephes: the first is so short that n times it is exact
-    float r = x - n * 0.693359375f + n * 2.12194440e-4f;
-    // Taylor's series of exp(r); what comes after r^7 is below the rounding
-    float sum = 1.0f / 5040;
-    sum = sum * r + 1.0f / 720;
-    sum = sum * r + 1.0f / 120;
-    sum = sum * r + 1.0f / 24;
-    sum = sum * r + 1.0f / 6;
-    sum = sum * r + 0.5f;
-    sum = sum * r + 1.0f;
-    sum = sum * r + 1.0f;
-    return float_of(bits_of(sum) + (bits_of(shifted) << 23)); // times 2^n: n goes to the exponent
-}
-
-static inline float tanh_(float x) { // to about 1e-7; small x lose digits, which does no harm here
-    return 1.0f - 2.0f / (exponential(2.0f * x) + 1.0f);
-}
-
-// What a token at a position of the context adds to the hidden layer, (n_hidden): C[token] times
-// the rows of W1 for this position. There are few of these, needed again and again, and so they are
-// kept. Where they are too many, some share a place, and the last one computed has it.
-static const float *share_of(Model *m, size_t position, size_t token) {
-    size_t n_hidden = m->n_hidden, key = position * m->vocab_size + token, place = key % m->n_rows;
-    float *row = m->rows + place * n_hidden;
-    if (m->row_key[place] != key + 1) {
-        m->row_key[place] = (uint32_t)key + 1;
-        const float *emb = m->C + token * m->n_embd;                 // (n_embd)
-        const float *W1 = m->W1 + position * m->n_embd * n_hidden;   // (n_embd, n_hidden)
-        memset(row, 0, n_hidden * sizeof(float));
-        for (size_t e = 0; e < m->n_embd; e++) {
-            for (size_t j = 0; j < n_hidden; j++) row[j] += emb[e] * W1[e * n_hidden + j];
-        }
-    }
-    return row;
-}
-
-// The logits of all tokens that may follow a context (block_size), in m->logits (vocab_size).
-static void forward(Model *m, const int32_t *context) {
-    size_t n_hidden = m->n_hidden;
-    float *h = m->h;
-    memcpy(h, m->b1, n_hidden * sizeof(float));
-    for (size_t position = 0; position < m->block_size; position++) {
-        const float *row = share_of(m, position, (size_t)context[position]);
-        for (size_t j = 0; j < n_hidden; j++) h[j] += row[j];
-    }
-    for (size_t j = 0; j < n_hidden; j++) h[j] = tanh_(h[j]);
-    // Every output sums its inputs four by four, in the order written here: the additions wait for
-    // each other less than one by one. A SIMD register holds sums of several outputs, never parts
-    // of one sum, and so its width changes no result.
-    const float *W2 = m->W2;
-    for (size_t group = 0; group < m->n_groups; group++) {
-        float sum[WIDTH];
-        memcpy(sum, m->b2 + group * WIDTH, sizeof sum);
-        for (size_t j = 0; j < m->n_inputs; j += 4, W2 += 4 * WIDTH) {
-            for (size_t v = 0; v < WIDTH; v++) {
-                sum[v] += (h[j] * W2[v] + h[j + 1] * W2[WIDTH + v]) +
-                          (h[j + 2] * W2[2 * WIDTH + v] + h[j + 3] * W2[3 * WIDTH + v]);
-            }
-        }
-        memcpy(m->logits + group * WIDTH, sum, sizeof sum);
-    }
-}
-
-// -----------------------------------------------------------------------------
-// Sampler
-
-// What follows a context never changes. So it is computed when the context is met, and kept in a
-// table until another context needs its place; soon most characters of a name are no more than a
-// look-up. A place has the tokens of its context, and then a number for each token that may follow.
-
-typedef union {
-    int32_t key;       // a token of the context, plus 1; 0 is a place not yet used
-    int32_t threshold; // of a token, when sampling
-    float nll;         // of a token, when scoring: its negative log-likelihood
-} Cell;
-
-typedef struct {
-    float p;
-    int token;
-} Candidate;
-
-typedef struct {
-    Model *model;
-    int scoring;        // the table holds negative log-likelihoods, not thresholds
-    float temperature, top_p;
-    size_t top_k;
-    uint64_t seed;
-    Cell *table;        // (n_contexts, block_size + n_cells)
-    size_t n_contexts;
-    size_t n_cells;     // vocab_size, rounded up to a multiple of WIDTH
-    int direct;         // every context has a place of its own
-    uint64_t base, top_weight; // of hash_of(): its base, and base^(block_size - 1)
-    float *p;           // (vocab_size): probabilities, but for a common factor
-    Candidate *ranking; // (vocab_size): the same, the likeliest first
-} Sampler;
-
-// If there is room for every context that can be, which for names.txt is so up to block_size 3,
-// each has a place of its own; else the table is a hash table.
-static void set_up(Sampler *s, Model *m) {
-    s->model = m;
-    s->n_cells = m->n_groups * WIDTH;
-    size_t n_bytes = (m->block_size + s->n_cells) * sizeof(Cell); // of a place
-    uint64_t n_possible = 1; // vocab_size^block_size; but it stops growing before it could overflow
-    s->n_contexts = ((size_t)CONTEXT_MEMORY << 20) / n_bytes;
-    for (size_t i = 0; i < m->block_size && n_possible <= s->n_contexts; i++) {
-        n_possible *= m->vocab_size;
-    }
-    s->direct = n_possible <= s->n_contexts;
-    if (s->direct) s->n_contexts = (size_t)n_possible;
-    s->base = s->direct ? m->vocab_size : GOLDEN;
-    s->top_weight = 1;
-    for (size_t i = 1; i < m->block_size; i++) s->top_weight *= s->base;
-    s->table = allocate(s->n_contexts, n_bytes);
-    s->p = allocate(m->vocab_size, sizeof(float));
-    s->ranking = allocate(m->vocab_size, sizeof(Candidate));
-}
-
-// ln(x) for x >= 1, to about 1e-15, for scoring: x = 2^n m, and ln m = 2 artanh((m - 1) / (m + 1)).
-static double logarithm(double x) {
-    int n = 0;
-    for (; x > 1.5; n++) x /= 2;
-    double s = (x - 1) / (x + 1), sum = 0; // |s| <= 1/5
-    for (int k = 21; k > 0; k -= 2) sum = sum * s * s + 1.0 / k;
-    return n * 0.69314718055994531 + 2 * s * sum;
-}
-
-// For qsort: the likeliest first, equals in order of token, so that every qsort does the same.
-static int by_probability(const void *a, const void *b) {
-    const Candidate *x = a, *y = b;
-    return x->p > y->p ? -1 : x->p < y->p ? 1 : x->token - y->token;
-}
-
-// Sets p to 0 for all but the top_k likeliest tokens, and then for all but the fewest of these that
-// have at least top_p of their probability.
-static void keep_likeliest(Sampler *s) {
-    size_t vocab_size = s->model->vocab_size, kept = 0;
-    double total = 0, sum = 0;
-    for (size_t v = 0; v < vocab_size; v++) s->ranking[v] = (Candidate){s->p[v], (int)v};
-    qsort(s->ranking, vocab_size, sizeof(Candidate), by_probability);
-    for (size_t i = 0; i < s->top_k; i++) total += s->ranking[i].p;
-    do {
-        sum += s->ranking[kept].p;
-        kept++;
-    } while (kept < s->top_k && sum < s->top_p * total);
-    for (size_t i = kept; i < vocab_size; i++) s->p[s->ranking[i].token] = 0;
-}
-
-// Computes the cells (vocab_size) of a context (block_size). When sampling, that of a token is the
-// probability of all tokens up to it, times 2^30: a random number below 2^30 stands for the first
-// token whose threshold is above it. When scoring, it is the negative logarithm of its own.
-static void compute(Sampler *s, const int32_t *context, Cell *cells) {
-    Model *m = s->model;
-    forward(m, context);
-    size_t likeliest = 0;
-    for (size_t v = 1; v < m->vocab_size; v++) {
-        if (m->logits[v] > m->logits[likeliest]) likeliest = v;
-    }
-    float highest = m->logits[likeliest];
-    for (size_t v = 0; v < m->vocab_size; v++) {
-        m->logits[v] -= highest; // it leaves the softmax as it is, and exp cannot overflow
-        if (s->temperature > 0) s->p[v] = exponential(m->logits[v] / s->temperature);
-        else s->p[v] = v == likeliest ? 1 : 0;
-    }
-    if (s->top_k < m->vocab_size || s->top_p < 1) keep_likeliest(s);
-    double total = 0, sum = 0;
-    for (size_t v = 0; v < m->vocab_size; v++) total += s->p[v];
-    float log_total = s->scoring ? (float)logarithm(total) : 0; // total >= 1, the likeliest's p
-    for (size_t v = 0; v < m->vocab_size; v++) {
-        sum += s->p[v]; // at last total, to the last bit: it is the same sum
-        if (s->scoring) cells[v].nll = log_total - m->logits[v]; // ln p is the logit
-        else cells[v].threshold = (int32_t)(sum / total * (1 << 30));
-    }
-}
-
-// Mixes the bits of a number, so that each depends on all. (This and the next function are
-// SplitMix64, Steele, Lea and Flood 2014.)
-static uint64_t mix(uint64_t z) {
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
-    z = (z ^ z >> 27) * 0x94D049BB133111EB;
-    return z ^ z >> 31;
-}
-
-// A random number from 0 to 2^30 - 1: a counter times a constant, mixed. Any number of the sequence
-// can be had at once. So every name has MAX_LEN of them to itself, one for each character, and does
-// not depend on the names before it.
-static int32_t random_number(uint64_t seed, uint64_t name, size_t at) {
-    return (int32_t)(mix(seed + (name * MAX_LEN + at) * GOLDEN) >> 34);
-}
-
-// A hash of a context (block_size): its tokens as the digits of a number, modulo 2^64. With
-// vocab_size as the base it is a different number, from 0 on, for each context.
-static uint64_t hash_of(const Sampler *s, const int32_t *context) {
-    uint64_t hash = 0;
-    for (size_t i = 0; i < s->model->block_size; i++) {
-        hash = hash * s->base + (uint64_t)context[i];
-    }
-    return hash;
-}
-
-// The place in the table for the context with this hash. Two contexts may have the same one.
-static Cell *find_place(const Sampler *s, uint64_t hash) {
-    // from 32 bits to below n_contexts by a product, which is faster than %
-    if (!s->direct) hash = (mix(hash) >> 32) * s->n_contexts >> 32;
-    return s->table + (size_t)hash * (s->model->block_size + s->n_cells);
-}
-
-// Computes what follows a context, and puts it at its place.
-static void fill(Sampler *s, const int32_t *context, Cell *place) {
-    size_t block_size = s->model->block_size;
-    for (size_t i = 0; i < block_size; i++) place[i].key = context[i] + 1;
-    compute(s, context, place + block_size);
-    for (size_t v = s->model->vocab_size; v < s->n_cells; v++) {
-        place[block_size + v].threshold = INT32_MAX; // above every random number
-    }
-}
-
-// The cells (n_cells) of a context (block_size), at its place, which is filled if another context
-// has it or none.
-static inline const Cell *look_up(Sampler *s, const int32_t *context, Cell *place) {
-    size_t block_size = s->model->block_size, i = 0;
-    size_t n_keys = s->direct ? 1 : block_size; // no other can be there: is it filled at all?
-    while (i < n_keys && place[i].key == context[i] + 1) i++;
-    if (i < n_keys) fill(s, context, place);
-    return place + block_size;
-}
-
-// A name under way. The context of its character number i begins at tokens[i].
-typedef struct {
-    int32_t tokens[MAX_BLOCK + MAX_LEN]; // block_size boundaries, then the name
-    size_t length;                       // of the name
-    uint64_t hash;                       // of the context of its next character
-} Lane;
-
-// Makes up the names first, first + 1, ..., one for each lane, which all begin with the length
-// tokens in their lanes. They grow side by side, a character each in turn: first all their places
-// in the table are touched, so that the processor waits for the memory of all at once, not for one
-// after the other.
-static void make_up(Sampler *s, Lane *lanes, size_t n_lanes, size_t length, uint64_t first) {
-    size_t block_size = s->model->block_size;
-    size_t growing[LANES], n_growing = n_lanes; // the lanes that have not met the boundary yet
-    for (size_t i = 0; i < n_lanes; i++) {
-        growing[i] = i;
-        lanes[i].hash = hash_of(s, lanes[i].tokens + length);
-    }
-    for (size_t at = length; at < MAX_LEN && n_growing > 0; at++) {
-        Cell *places[LANES];
-        for (size_t g = 0; g < n_growing; g++) {
-            places[g] = find_place(s, lanes[growing[g]].hash);
-            (void)*(volatile int32_t *)&places[g][0].key; // volatile: not optimised away
-        }
-        size_t n = n_growing;
-        n_growing = 0; // those that go on move to the front of growing
-        for (size_t g = 0; g < n; g++) {
-            Lane *lane = &lanes[growing[g]];
-            const Cell *cells = look_up(s, lane->tokens + at, places[g]);
-            // the token is the number of thresholds that are not above the random number: counted
-            // without a branch, WIDTH at a time, which becomes SIMD
-            int32_t drawn = random_number(s->seed, first + growing[g], at), token = 0;
-            for (size_t v = 0; v < s->n_cells; v += WIDTH) {
-                for (size_t w = 0; w < WIDTH; w++) token += cells[v + w].threshold <= drawn;
-            }
-            lane->tokens[block_size + at] = token;
-            // the context moves on: its first digit goes, the others move up, the token is the last
-            lane->hash -= (uint64_t)lane->tokens[at] * s->top_weight;
-            lane->hash = lane->hash * s->base + (uint64_t)token;
-            lane->length = at + (token != 0); // no if, for no processor foresees where a name ends
-            growing[n_growing] = growing[g];
-            n_growing += token != 0;
-        }
-    }
-}
-
-// -----------------------------------------------------------------------------
-// Text
-
-// White space as in Python's str.strip(), which mlp.py uses.
-static int is_space(uint32_t code) {
-    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 ||
-           code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) ||
-           code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
-}
+// Lines of text
 
 typedef struct {
     FILE *f;
@@ -558,239 +897,201 @@ typedef struct {
 
 static Lines open_lines(const char *path) {
     Lines lines = {fopen(path, "rb"), path, 0, NULL, 0, 0};
-    if (!lines.f) fail(1, "cannot open %s: %s", path, strerror(errno));
+    if (!lines.f) say(1, "cannot open %s: %s", path, strerror(errno));
     return lines;
 }
 
-// Reads the next line that is not blank, and leaves room for a newline behind it. Returns 0 at the
-// end of the file, which is then closed.
+// White space as in Python's str.strip(), which mlp.py uses.
+static int is_space(uint32_t code) {
+    return (code >= 9 && code <= 13) || (code >= 28 && code <= 32) || code == 0x85 ||
+           code == 0xA0 || code == 0x1680 || (code >= 0x2000 && code <= 0x200A) ||
+           code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
+}
+
+// Removes a byte-order mark before the first line, and white space around any.
+static void strip(Lines *lines) {
+    int mark = lines->number == 1 && lines->length >= 3 && !memcmp(lines->text, "\xEF\xBB\xBF", 3);
+    size_t start = mark ? 3 : 0, end = start, length;
+    for (size_t at = start; at < lines->length; at += length) {
+        uint32_t code;
+        length = read_utf8(lines->text + at, lines->length - at, &code);
+        if (length > 0 && is_space(code)) continue;
+        if (length == 0) length = 1; // a byte that is no character
+        if (start == end) start = at;
+        end = at + length;
+    }
+    if (start > 0) memmove(lines->text, lines->text + start, end - start);
+    lines->length = end - start;
+}
+
+// Reads the next line that is not blank, and leaves room for a newline after it. Returns 0 at the
+// end of the file.
 static int next_line(Lines *lines) {
-    int c;
-    do {
-        size_t n = 0, start = 0, end = 0;
-        while ((c = getc(lines->f)) != EOF && c != '\n') {
-            if (n == MAX_LINE) fail(1, "%s has a line that is too long", lines->path);
-            lines->text = reserve(lines->text, &lines->capacity, n + 2);
-            lines->text[n++] = (unsigned char)c;
+    int c = 0;
+    for (lines->length = 0; lines->length == 0 && c != EOF; strip(lines)) {
+        lines->number++;
+        while ((c = getc(lines->f)) != EOF && c != '\n' && c != '\r') {
+            if (lines->length == MAX_LINE) {
+                say(1, "line %lu of %s has more than %d bytes", lines->number, lines->path,
+                    MAX_LINE);
+            }
+            lines->text = reserve(lines->text, &lines->capacity, lines->length + 2);
+            lines->text[lines->length++] = (unsigned char)c;
         }
-        if (ferror(lines->f)) fail(1, "cannot read %s: %s", lines->path, strerror(errno));
-        if (lines->number++ == 0 && n >= 3 && memcmp(lines->text, "\xEF\xBB\xBF", 3) == 0) {
-            start = end = 3; // a byte-order mark
-        }
-        size_t length;
-        for (size_t at = start; at < n; at += length) {
-            uint32_t code;
-            length = read_utf8(lines->text + at, n - at, &code);
-            if (length > 0 && is_space(code)) continue;
-            if (length == 0) length = 1; // a byte that is no character
-            if (start == end) start = at; // the first that is no white space
-            end = at + length; // behind the last so far
-        }
-        lines->length = end - start;
-        if (start > 0) memmove(lines->text, lines->text + start, lines->length);
-    } while (lines->length == 0 && c != EOF);
+        if (c == '\r' && (c = getc(lines->f)) != '\n') ungetc(c, lines->f); // \r\n ends one line
+        if (ferror(lines->f)) say(1, "cannot read %s: %s", lines->path, strerror(errno));
+    }
     if (lines->length > 0) return 1;
     fclose(lines->f);
     free(lines->text);
     return 0;
 }
 
-// The token of a character; 0, the boundary, if the model does not know it.
-static int32_t find_token(const Model *m, uint32_t code) {
-    size_t low = 1, high = m->vocab_size; // if anywhere, it is in vocab[low] to vocab[high - 1]
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (m->vocab[middle].code == code) return (int32_t)middle;
-        if (m->vocab[middle].code > code) high = middle;
-        else low = middle + 1;
-    }
-    return 0;
+// A hash set of lines, for -x and -u. It keeps 64 bits of each: that a new line has the bits of one
+// of a million others happens once in 10^13 times, and leaves out a name, but lets none slip in.
+typedef struct {
+    uint64_t *slots;       // (n_slots): hashes; 0 in an empty slot
+    size_t n_slots, count; // n_slots is a power of two
+} Set;
+
+static uint64_t hash_of(const char *line, size_t n) {
+    uint64_t hash = n;
+    for (size_t i = 0; i < n; i++) hash = splitmix64(hash + (unsigned char)line[i]);
+    return hash > 0 ? hash : 1;
 }
 
-// Writes the tokens of text, which has n bytes, and returns their number. Where the model lacks a
-// character it stops: *bad_length bytes from *bad_at on. If all is well, *bad_length is 0.
-static size_t encode(const Model *m, const unsigned char *text, size_t n, int32_t *tokens,
-                     size_t *bad_at, size_t *bad_length) {
-    size_t count = 0, length;
-    for (size_t at = 0; at < n; at += length, count++) {
-        uint32_t code;
-        length = read_utf8(text + at, n - at, &code);
-        tokens[count] = length > 0 ? find_token(m, code) : 0;
-        if (tokens[count] == 0) {
-            *bad_at = at;
-            *bad_length = length > 0 ? length : 1;
-            return count;
+static uint64_t *slot_of(const Set *set, uint64_t hash) { // where it is, or where it would go
+    size_t i = (size_t)hash & (set->n_slots - 1);
+    while (set->slots[i] && set->slots[i] != hash) i = (i + 1) & (set->n_slots - 1);
+    return &set->slots[i];
+}
+
+static void insert(Set *set, uint64_t hash) {
+    if (2 * set->count >= set->n_slots) { // at most half full, so that searches are short
+        Set larger = {NULL, set->n_slots ? 2 * set->n_slots : 1024, set->count};
+        larger.slots = calloc(larger.n_slots, sizeof *larger.slots);
+        if (!larger.slots) say(1, "not enough memory");
+        for (size_t i = 0; i < set->n_slots; i++) {
+            if (set->slots[i]) *slot_of(&larger, set->slots[i]) = set->slots[i];
         }
+        free(set->slots);
+        *set = larger;
     }
-    *bad_length = 0;
-    return count;
+    uint64_t *slot = slot_of(set, hash);
+    set->count += *slot == 0;
+    *slot = hash;
 }
 
 // -----------------------------------------------------------------------------
 // Scoring and generating
 
-// Prints the mean negative log-likelihood of a token, in nats, for every line of a file, the
-// boundary behind the line included. A line with a character that the model does not know has no
-// likelihood, and is left out.
+// The negative log-likelihood of a token after a context (context_size), at temperature 1.
+static float compute_nll(Sampler *s, const int32_t *context, int32_t token) {
+    const Model *m = &s->model;
+    if (m->n_orders == 0) { // -log(exp(logit) / total)
+        softmax(s, context, 1);
+        return (float)logarithm(sum_of(s->p, m->vocab_size)) - m->logits[token];
+    }
+    mix(s, context);
+    return s->mixed[token] > 1e-300 ? (float)logarithm(1 / s->mixed[token]) : INFINITY;
+}
+
+// The same, cached, each in one place of a table.
+static float nll_of(Sampler *s, const int32_t *context, int32_t token) {
+    static struct { uint64_t key; float nll; } cache[1 << 17], *place;
+    uint64_t key = key_of(s, context) * s->base + (uint64_t)token + 1; // 0 is an empty place
+    place = &cache[key * GOLDEN >> 47];
+    if (place->key != key) place->nll = compute_nll(s, context, token);
+    place->key = key;
+    return place->nll;
+}
+
+// Prints for every line of a file the mean negative log-likelihood of its tokens, the boundary
+// included, in nats. A line with a character that the model does not know is left out.
 static void score(Sampler *s, const char *path) {
-    size_t block_size = s->model->block_size, capacity = 0, bad_at, bad_length;
-    int32_t *tokens = NULL; // block_size boundaries, then the line
     double total = 0;
-    unsigned long n_tokens = 0, left_out = 0;
+    unsigned long n_tokens = 0, n_bad = 0;
     Lines lines = open_lines(path);
     while (!ferror(stdout) && next_line(&lines)) {
-        tokens = reserve(tokens, &capacity, (block_size + lines.length + 1) * sizeof *tokens);
-        memset(tokens, 0, block_size * sizeof *tokens);
-        int32_t *line = tokens + block_size;
-        size_t count = encode(s->model, lines.text, lines.length, line, &bad_at, &bad_length);
-        if (bad_length > 0) {
-            if (left_out++ == 0) {
-                fprintf(stderr, "sample: line %lu is left out: the model does not know '%.*s'\n",
-                        lines.number, (int)bad_length, (const char *)lines.text + bad_at);
-            }
-            continue;
-        }
-        line[count] = 0; // the boundary
+        int32_t context[MAX_CONTEXT + 1] = {0}, token = 1;
+        unsigned long count = 0;
         double nll = 0;
-        for (size_t i = 0; i <= count; i++) {
-            Cell *place = find_place(s, hash_of(s, tokens + i));
-            nll += (double)look_up(s, tokens + i, place)[line[i]].nll;
+        lines.text[lines.length] = '\n'; // the boundary
+        for (size_t at = 0, length; token != 0; at += length, count++) {
+            length = read_token(&s->model, lines.text + at, lines.length + 1 - at, &token);
+            if (token == 0 && at < lines.length) {
+                if (n_bad++ == 0) {
+                    say(0, "line %lu of %s is left out: the model does not know '%.*s'",
+                        lines.number, path, (int)length, (char *)lines.text + at);
+                }
+                count = 0;
+                break;
+            }
+            nll += (double)nll_of(s, context, token);
+            context[s->context_size] = token;
+            memmove(context, context + 1, s->context_size * sizeof *context);
         }
+        if (count == 0) continue;
         total += nll;
-        n_tokens += (unsigned long)count + 1;
-        printf("%.6f\t", nll / (double)(count + 1));
-        fwrite(lines.text, 1, lines.length, stdout);
-        putchar('\n');
+        n_tokens += count;
+        printf("%.6f\t", nll / (double)count);
+        fwrite(lines.text, 1, lines.length + 1, stdout);
     }
-    free(tokens);
-    if (left_out) fprintf(stderr, "sample: %lu lines of %s are left out in all\n", left_out, path);
-    if (n_tokens == 0) fail(1, "%s holds no line to score", path);
+    finish_output(); // if a line could not be printed, there is no mean
+    if (n_bad) say(0, "%lu line%s of %s left out in all", n_bad, n_bad == 1 ? "" : "s", path);
+    if (n_tokens == 0) say(1, "%s has no line to score", path);
     fprintf(stderr, "mean %.6f nats over %lu tokens\n", total / (double)n_tokens, n_tokens);
 }
 
-typedef struct { // a hash set of lines, for -x and -u
-    char *text;    // all its lines, each with its newline
-    size_t size, capacity;
-    size_t *slots; // (n_slots): where in text a line starts, plus 1; 0 is a slot not in use
-    size_t n_slots, count; // n_slots is a power of two
-} Set;
-
-// The slot of a line of n bytes, newline included: the one that has it, else the one to put it in.
-static size_t *find_slot(const Set *set, const char *line, size_t n) {
-    uint64_t hash = 0;
-    for (size_t i = 0; i < n; i++) hash = mix(hash + (unsigned char)line[i]);
-    size_t slot = (size_t)hash & (set->n_slots - 1);
-    while (set->slots[slot]) {
-        size_t start = set->slots[slot] - 1;
-        if (set->size - start >= n && memcmp(set->text + start, line, n) == 0) break;
-        slot = (slot + 1) & (set->n_slots - 1);
-    }
-    return &set->slots[slot];
-}
-
-static void insert(Set *set, const char *line, size_t n) {
-    if (2 * set->count >= set->n_slots) { // at most half full, so that a search is short
-        Set larger = *set;
-        larger.n_slots = set->n_slots ? 2 * set->n_slots : 1024;
-        larger.slots = allocate(larger.n_slots, sizeof *larger.slots);
-        for (size_t start = 0, length; start < set->size; start += length) {
-            const char *old = set->text + start, *end = memchr(old, '\n', set->size - start);
-            length = (size_t)(end - old) + 1;
-            *find_slot(&larger, old, length) = start + 1;
-        }
-        free(set->slots);
-        *set = larger;
-    }
-    size_t *slot = find_slot(set, line, n);
-    if (*slot) return;
-    set->text = reserve(set->text, &set->capacity, set->size + n);
-    memcpy(set->text + set->size, line, n);
-    *slot = set->size + 1;
-    set->size += n;
-    set->count++;
-}
-
-// Prints n_names names that begin with prefix. With excluded, the path of a file, none is a line of
-// it; with unique, none comes twice; with either, none is empty.
-static void generate(Sampler *s, const char *prefix, uint64_t n_names, const char *excluded,
-                     int unique) {
-    // static, hence zeros: the boundaries before each name
-    static Lane lanes[LANES];
-    static char output[LANES * (4 * MAX_LEN + 1)]; // a character takes at most 4 bytes
-    const Model *m = s->model;
-    size_t n_bytes = strlen(prefix), bad_at, bad_length;
-    const unsigned char *text = (const unsigned char *)prefix;
-    if (n_bytes > MAX_LEN) fail(1, "the prefix is too long: more than %d bytes", MAX_LEN);
-    size_t n_tokens = encode(m, text, n_bytes, lanes[0].tokens + m->block_size, &bad_at,
-                             &bad_length);
-    if (bad_length > 0) {
-        fail(1, "the model does not know '%.*s', which is in the prefix", (int)bad_length,
-             prefix + bad_at);
-    }
-    lanes[0].length = n_tokens; // which it remains if a name can be no longer
-    for (size_t i = 1; i < LANES; i++) lanes[i] = lanes[0];
-
-    Set set = {0};
-    insert(&set, "\n", 1); // the empty name is never new; and find_slot() needs a set with slots
-    if (excluded) {
-        Lines lines = open_lines(excluded);
-        while (next_line(&lines)) {
-            lines.text[lines.length] = '\n';
-            insert(&set, (const char *)lines.text, lines.length + 1);
-        }
-    }
-    uint64_t n_printed = 0, first = 0;
+// Prints n_names names that are not in seen; if unique, they are added to it.
+static void generate(Sampler *s, uint64_t n_names, Set *seen, int unique) {
+    static char output[1 << 16];
+    size_t n_bytes = 0;
+    uint64_t n_printed = 0;
     int n_tries = 0;
-    while (n_printed < n_names && !ferror(stdout)) {
-        char *end = output;
-        size_t n_lanes = n_names - n_printed < LANES ? (size_t)(n_names - n_printed) : LANES;
-        make_up(s, lanes, n_lanes, n_tokens, first);
-        first += n_lanes;
-        for (size_t i = 0; i < n_lanes; i++) {
-            char *name = end;
-            for (size_t at = 0; at < lanes[i].length; at++) {
-                const Token *token = &m->vocab[lanes[i].tokens[m->block_size + at]];
-                memcpy(end, token->utf8, 4); // always 4, which is faster; the next overwrites them
-                end += token->length;
-            }
-            *end++ = '\n';
-            size_t n = (size_t)(end - name);
-            if ((excluded || unique) && *find_slot(&set, name, n)) {
-                end = name;
-                if (++n_tries == MAX_TRIES) {
-                    fwrite(output, 1, (size_t)(end - output), stdout);
-                    fail(1, "found %llu new names; then %d in a row were not new",
-                         (unsigned long long)n_printed, n_tries);
-                }
-                continue;
-            }
-            n_tries = 0;
-            if (unique) insert(&set, name, n);
-            n_printed++;
+    while (n_printed < n_names && n_tries < MAX_TRIES && !ferror(stdout)) {
+        char *name = output + n_bytes;
+        size_t length = next_name(s, name);
+        if (seen->count > 0) {
+            uint64_t hash = hash_of(name, length);
+            n_tries++;
+            if (*slot_of(seen, hash)) continue;
+            if (unique) insert(seen, hash);
         }
-        fwrite(output, 1, (size_t)(end - output), stdout);
+        name[length] = '\n';
+        n_tries = 0;
+        n_printed++;
+        n_bytes += length + 1;
+        if (n_bytes > sizeof output - MAX_NAME) {
+            fwrite(output, 1, n_bytes, stdout);
+            n_bytes = 0;
+        }
     }
-    free(set.text);
-    free(set.slots);
+    fwrite(output, 1, n_bytes, stdout);
+    if (n_tries == MAX_TRIES) {
+        say(1, "found %llu new names; then %d in a row were not new",
+            (unsigned long long)n_printed, n_tries);
+    }
 }
 
 // -----------------------------------------------------------------------------
 // Command line
 
 static const char usage[] =
-    "usage: ./sample [MODEL] [-n NAMES] [-s SEED] [-t TEMPERATURE] [-k TOP_K] [-p TOP_P]\n"
-    "                [-i PREFIX] [-x FILE] [-u] [-e FILE] [-h]\n"
-    "Makes up names, one a line, with a model written by export.py (MODEL: out/mlp.bin).\n"
+    "usage: ./sample [MODEL] [-n NAMES] [-s SEED] [-f FIRST] [-t TEMPERATURE] [-k TOP_K]\n"
+    "                [-p TOP_P] [-i PREFIX] [-x FILE] [-u] [-e FILE] [-h]\n"
+    "Samples names, one per line, from a model written by export.py (MODEL: out/mlp.bin).\n"
     "  -n NAMES        how many to print (20)\n"
     "  -s SEED         the same seed gives the same names (taken from the clock, and shown)\n"
+    "  -f FIRST        number of the first name (0): -f 100 -n 50 prints names 100 to 149\n"
     "  -t TEMPERATURE  below 1 closer to the data, above 1 bolder; 0 takes the likeliest (1)\n"
-    "  -k TOP_K        draw from the TOP_K likeliest characters only (all)\n"
-    "  -p TOP_P        draw from the fewest characters that have the probability TOP_P (1)\n"
-    "  -i PREFIX       begin every name with PREFIX\n"
-    "  -x FILE         leave out the names that are lines of FILE\n"
+    "  -k TOP_K        sample from the TOP_K likeliest characters only (all)\n"
+    "  -p TOP_P        sample from the fewest characters with the probability TOP_P (1)\n"
+    "  -i PREFIX       start every name with PREFIX\n"
+    "  -x FILE         leave out the names that are lines of FILE; may be given again\n"
     "  -u              print no name twice\n"
-    "  -e FILE         score instead: the loss of every line of FILE, in nats a token\n"
-    "  -h              show this\n";
+    "  -e FILE         score instead: the loss of every line of FILE, in nats per token\n"
+    "  -h, --help      show this\n";
 
 static uint64_t parse_whole(const char *option, const char *text, uint64_t lowest,
                             uint64_t highest) {
@@ -798,7 +1099,7 @@ static uint64_t parse_whole(const char *option, const char *text, uint64_t lowes
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || errno || value < lowest || value > highest) {
-        fail(2, "%s takes a whole number from %llu to %llu, not '%s'", option,
+        say(2, "%s takes a whole number from %llu to %llu, not '%s'", option,
              (unsigned long long)lowest, (unsigned long long)highest, text);
     }
     return value;
@@ -808,93 +1109,102 @@ static float parse_real(const char *option, const char *text, double lowest, dou
     char *end;
     double value = strtod(text, &end);
     if (end == text || *end || !(value >= lowest && value <= highest)) { // nan is in no range
-        fail(2, "%s takes a number from %g to %g, not '%s'", option, lowest, highest, text);
+        say(2, "%s takes a number from %g to %g, not '%s'", option, lowest, highest, text);
     }
     return (float)value;
 }
 
-static void finish_output(void) {
-    if (fflush(stdout) == 0 && !ferror(stdout)) return;
-#ifdef EPIPE
-    if (errno == EPIPE) exit(1); // head, say, has read enough: no error worth a sentence
-#endif
-    fail(1, "cannot write the output: %s", strerror(errno));
+typedef struct {
+    const char *model, *prefix, *scored;
+    char **excluded; // (n_excluded): the files of -x
+    int n_excluded, unique, seeded;
+    uint64_t n_names, seed;
+} Options;
+
+// Sets the option of a letter that takes a value.
+static void set_option(Options *o, Sampler *s, char letter, char *value) {
+    const uint64_t most = UINT64_MAX / MAX_LEN / 2; // a name takes MAX_LEN of 2^64 random numbers
+    char name[] = {'-', letter, 0};
+    if (!value) say(2, "%s needs a value", name);
+    if (letter == 'n') o->n_names = parse_whole(name, value, 0, most);
+    if (letter == 's') o->seed = parse_whole(name, value, 0, UINT64_MAX);
+    if (letter == 's') o->seeded = 1;
+    if (letter == 'f') s->number = parse_whole(name, value, 0, most);
+    if (letter == 't') s->temperature = parse_real(name, value, 0, 1000);
+    if (letter == 'k') s->top_k = (size_t)parse_whole(name, value, 1, INT32_MAX);
+    if (letter == 'p') s->top_p = parse_real(name, value, 0, 1);
+    if (letter == 'i') o->prefix = value;
+    if (letter == 'x') o->excluded[o->n_excluded++] = value;
+    if (letter == 'e') o->scored = value;
+}
+
+static void parse_options(int argc, char **argv, Options *o, Sampler *s) {
+    const char *sampling = NULL; // an option that is not for scoring
+    o->excluded = argv; // its front, which has been read, takes them
+    for (int i = 1; i < argc; i++) {
+        const char *option = argv[i];
+        char letter = strcmp(option, "--help") == 0 ? 'h' : option[0] == '-' ? option[1] : 0;
+        if (option[0] != '-') {
+            if (o->model) say(2, "there is one model too many: '%s'", option);
+            o->model = option;
+        } else if (strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0) {
+            fputs(usage, stdout);
+            finish_output();
+            exit(0);
+        } else if (strcmp(option, "-u") == 0) {
+            o->unique = 1;
+        } else if (letter && strchr("nsftkpixe", letter)) {
+            set_option(o, s, letter, option[2] ? argv[i] + 2 : argv[++i]); // -n20 or -n 20
+        } else {
+            say(2, "there is no option '%s'", option);
+        }
+        if (letter && letter != 'e') sampling = option;
+    }
+    if (o->scored && sampling) say(2, "-e scores and does not sample: leave out %s", sampling);
+}
+
+// Whether the compiler rounds after every operation, and adds in the order of the text.
+static int is_exact(void) {
+    volatile float a = 1 + 1.0f / 4096, b = 1 << 25, c = 1;
+    float large = b, one = c;
+    return a * a - (1 + 1.0f / 2048) == 0 && (large + one) - large == 0;
 }
 
 int main(int argc, char **argv) {
-    const char *path = NULL, *prefix = "", *excluded = NULL, *scored = NULL;
-    uint64_t n_names = 20, seed = 0, top_k = INT32_MAX;
-    float temperature = 1, top_p = 1;
-    int seeded = 0, unique = 0;
-    for (int i = 1; i < argc; i++) {
-        const char *option = argv[i];
-        if (option[0] != '-') {
-            if (path) fail(2, "there is one model too many: '%s'", option);
-            path = option;
-            continue;
-        }
-        int letter = option[1] && !option[2] ? option[1] : 0;
-        if (letter == 'h') {
-            fputs(usage, stdout);
-            finish_output();
-            return 0;
-        }
-        if (letter == 'u') {
-            unique = 1;
-            continue;
-        }
-        if (!letter || !strchr("nstkpixe", letter)) fail(2, "there is no option '%s'", option);
-        if (++i == argc) fail(2, "%s needs a value", option);
-        const char *value = argv[i];
-        // a name takes MAX_LEN of the 2^64 random numbers
-        if (letter == 'n') n_names = parse_whole(option, value, 0, UINT64_MAX / MAX_LEN / 2);
-        if (letter == 's') seed = parse_whole(option, value, 0, UINT64_MAX), seeded = 1;
-        if (letter == 't') temperature = parse_real(option, value, 0, 1000);
-        if (letter == 'k') top_k = parse_whole(option, value, 1, INT32_MAX);
-        if (letter == 'p') top_p = parse_real(option, value, 0, 1);
-        if (letter == 'i') prefix = value;
-        if (letter == 'x') excluded = value;
-        if (letter == 'e') scored = value;
+    static Sampler s = {.temperature = 1, .top_p = 1};
+    Options o = {.prefix = "", .n_names = 20, .model = NULL};
+    Set seen = {0};
+    size_t size;
+    parse_options(argc, argv, &o, &s);
+    if (!o.model) o.model = "out/mlp.bin";
+    if (!is_exact()) say(1, "built for other arithmetic: use -std=c11, no part of -ffast-math");
+    if (!o.scored && !o.seeded) {
+        struct timespec now;
+        timespec_get(&now, TIME_UTC);
+        // 24 bits of it, to be typed again
+        o.seed = splitmix64((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 40;
     }
-#ifdef _WIN32
-    _setmode(_fileno(stdout), _O_BINARY); // a newline is one byte everywhere
-#endif
-
-    volatile float a = 1 + 1.0f / 4096; // its square ends in a bit that a float has no room for
-    if (a * a - (1 + 1.0f / 2048) != 0) {
-        fail(1, "built to round a * b + c once: build with -std=c11, without -ffp-contract=fast");
-    }
-
-    Model m = load(path ? path : "out/mlp.bin");
-    Sampler s = {.temperature = 1, .top_p = 1, .top_k = m.vocab_size};
-    set_up(&s, &m);
-
-    if (scored) {
-        s.scoring = 1;
-        score(&s, scored);
+    s.seed = o.seed;
+    unsigned char *file = read_file(o.model, &size);
+    const char *error = open_sampler(&s, file, size);
+    if (error) say(1, "%s is %s", o.model, error);
+    free(file);
+    if (o.scored) {
+        score(&s, o.scored);
     } else {
-        s.temperature = temperature;
-        s.top_p = top_p;
-        if (top_k < s.top_k) s.top_k = (size_t)top_k;
-        if (!seeded) {
-#ifdef _WIN32 // which may lack timespec_get()
-            struct __timeb64 stamp;
-            _ftime64(&stamp);
-            struct timespec now = {stamp.time, 1000000 * stamp.millitm};
-#else
-            struct timespec now;
-            timespec_get(&now, TIME_UTC);
-#endif
-            // 24 bits of it, to be typed again
-            seed = mix((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 40;
-            fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+        error = start_with(&s, o.prefix);
+        if (error) say(2, "%s", error);
+        if (!o.seeded) fprintf(stderr, "seed %llu\n", (unsigned long long)o.seed);
+        if (o.unique || o.n_excluded) insert(&seen, hash_of("", 0)); // an empty name is never new
+        for (int i = 0; i < o.n_excluded; i++) {
+            Lines lines = open_lines(o.excluded[i]);
+            while (next_line(&lines)) insert(&seen, hash_of((char *)lines.text, lines.length));
         }
-        s.seed = mix(seed); // else the numbers of two seeds might be the same, shifted
-        generate(&s, prefix, n_names, excluded, unique);
+        generate(&s, o.n_names, &seen, o.unique);
     }
     finish_output();
-    void *all[] = {m.file, m.vocab, m.W2, m.b2, m.h, m.logits, m.rows, m.row_key,
-                   s.table, s.p, s.ranking};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    free(seen.slots);
+    close_sampler(&s); // so that the leak checkers of the tests can tell what else is not freed
     return 0;
 }
+#endif

@@ -1,56 +1,57 @@
 /*
-Feeds bytes made up by libFuzzer to the loader of sample.c, and to its reader of lines. `make fuzz`
-builds it with the sanitizers and runs it twice: as it is, where few inputs get past the checksum,
-and with -DRIGHT_CRC, where the last four bytes are put right first.
+Feeds bytes made up by libFuzzer to the reader of models in sample.c, and to its reader of lines.
+`make fuzz` builds it with the sanitizers and runs it twice: as it is, where few inputs get past the
+checksum, and with -DRIGHT_CRC, where the last four bytes are put right first.
 
 sample.c is compiled as it stands, but for a file that is a piece of memory, an exit() that jumps
 back here, and books kept of what it allocates.
 */
 
 #define _GNU_SOURCE // for fmemopen()
-#include <sanitizer/asan_interface.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const uint8_t *input;
 static size_t input_size;
 static FILE *input_file, *sink;
 static jmp_buf back;
-static void *live[64]; // what is allocated now
-static size_t limit;   // bytes that one allocation may have
+static void *live[4096]; // what is allocated now
+static size_t n_live;
+static size_t limit; // bytes that one allocation may have
 
-static void **place(void *memory) { // of NULL: a free one
-    for (size_t i = 0; i < sizeof live / sizeof *live; i++) {
-        if (live[i] == memory) return &live[i];
-    }
-    abort(); // freed twice, or never allocated
+static void *keep(void *memory) {
+    if (!memory || n_live == sizeof live / sizeof *live) abort();
+    return live[n_live++] = memory;
+}
+
+static void forget(void *memory) {
+    size_t i = n_live;
+    while (i > 0 && live[i - 1] != memory) i--;
+    if (i == 0) abort(); // freed twice, or never allocated
+    live[i - 1] = live[--n_live];
 }
 
 static void *tracked_realloc(void *memory, size_t size) {
     if (size > limit) abort();
-    void **at = place(memory);
-    return *at = realloc(memory, size);
+    if (memory) forget(memory);
+    return keep(realloc(memory, size));
 }
 
+// On a cache line, so that allocate() ends where this does: what lies behind is poisoned.
 static void *tracked_calloc(size_t count, size_t size) {
+    void *memory;
     if (size && count > limit / size) abort();
-    void **at = place(NULL);
-    return *at = calloc(count, size);
+    if (posix_memalign(&memory, 64, count * size)) abort();
+    return keep(memset(memory, 0, count * size));
 }
 
 static void tracked_free(void *memory) {
-    if (memory) *place(memory) = NULL;
+    if (memory) forget(memory);
     free(memory);
-}
-
-// The loader's buffer is larger than the file: what it has not read into, it must not look at.
-static size_t poisoning_fread(void *to, size_t size, size_t count, FILE *f) {
-    ASAN_UNPOISON_MEMORY_REGION(to, size * count);
-    size_t n = fread(to, size, count, f);
-    ASAN_POISON_MEMORY_REGION((char *)to + size * n, size * (count - n));
-    return n;
 }
 
 #define main sample_main
@@ -60,68 +61,124 @@ static size_t poisoning_fread(void *to, size_t size, size_t count, FILE *f) {
 #define realloc tracked_realloc
 #define calloc tracked_calloc
 #define free tracked_free
-#define fread poisoning_fread
 #undef stderr
 #define stderr sink // what it says is formatted, and thrown away
 #include "../sample.c"
 #undef free
 #undef fclose
+#undef exit
 
-static void use(Model *m) {
-    static const int32_t context[MAX_BLOCK]; // boundaries only
-    Cell *cells = allocate(m->vocab_size, sizeof(Cell));
-    for (int scoring = 0; scoring < 2; scoring++) {
-        for (size_t top_k = 1; top_k <= m->vocab_size; top_k += (m->vocab_size + 1) / 2) {
-            Sampler s = {.model = m, .scoring = scoring, .temperature = 0.7f, .top_p = 0.9f,
-                         .top_k = top_k};
-            s.p = allocate(m->vocab_size, sizeof(float));
-            s.ranking = allocate(m->vocab_size, sizeof(Candidate));
-            compute(&s, context, cells);
-            if (!scoring && cells[m->vocab_size - 1].threshold != 1 << 30) abort();
-        }
-    }
+static void check_tokens(const Model *m) {
     for (size_t v = 0; v < m->vocab_size; v++) {
+        const Token *token = &m->vocab[v];
+        int32_t found;
         uint32_t code;
-        size_t length = m->vocab[v].length;
-        if (length < 1 || length > 4) abort();
-        if (read_utf8((const unsigned char *)m->vocab[v].utf8, length, &code) != length) abort();
-        if (code != m->vocab[v].code || find_token(m, code) != (int32_t)v) abort();
+        if (token->length < 1 || token->length > 4) abort();
+        if (read_utf8((const unsigned char *)token->utf8, token->length, &code) != token->length) {
+            abort();
+        }
+        read_token(m, (const unsigned char *)token->utf8, token->length, &found);
+        if (code != token->code || found != (int32_t)v) abort();
     }
-    int32_t *tokens = allocate(input_size, sizeof *tokens);
-    for (size_t i = 0, at, length; i < input_size; i++) {
-        size_t count = encode(m, input + i, input_size - i, tokens, &at, &length);
-        if (count > input_size - i || (length > 0 && count > at)) abort();
-        if (length > 0 && at + length > input_size - i) abort();
+    for (size_t i = 0; i < input_size; i++) {
+        int32_t token;
+        size_t length = read_token(m, input + i, input_size - i, &token);
+        if (length < 1 || length > input_size - i) abort();
+        if (token < 0 || (size_t)token >= m->vocab_size) abort();
     }
 }
 
+// The distributions after some contexts, of which the n-grams know at least the first.
+static void use(Sampler *s) {
+    Model *m = &s->model;
+    int32_t context[MAX_CONTEXT] = {0};
+    s->context_size = m->block_size > 1 ? m->block_size : 1;
+    if (m->n_orders > s->context_size + 1) s->context_size = m->n_orders - 1;
+    s->mixed = allocate(m, m->vocab_size, sizeof(double));
+    s->p = allocate(m, m->vocab_size, sizeof(float));
+    s->heap = allocate(m, m->vocab_size, sizeof(Candidate));
+    s->threshold = allocate(m, m->vocab_size, sizeof(int32_t));
+    for (int round = 0; round < 4; round++) {
+        s->temperature = round == 0 ? 1 : 0.7f;
+        s->top_p = round < 2 ? 1 : 0.9f;
+        s->top_k = round < 3 ? m->vocab_size : (m->vocab_size + 1) / 2;
+        compute_thresholds(s, context);
+        if (s->threshold[m->vocab_size - 1] != 1 << 30) abort();
+        for (size_t i = 0; i < s->context_size; i++) { // along the n-grams, as far as they go
+            const Order *order = i + 1 < m->n_orders ? &m->orders[i + 1] : NULL;
+            size_t at = input[(i + (size_t)round) % input_size];
+            context[s->context_size - 1 - i] = (int32_t)(order ? order->left[at % order->n_contexts]
+                                                               : at % m->vocab_size);
+        }
+        float nll = nll_of(s, context, context[0]);
+        if (!(nll >= 0)) abort();
+    }
+    if (m->n_orders > 0) {
+        double sum = 0;
+        ngram_probs(m, context + s->context_size, s->mixed);
+        for (size_t v = 0; v < m->vocab_size; v++) sum += s->mixed[v];
+        if (!(fabs(sum - 1) < 1e-9)) abort();
+    }
+}
+
+// As another program does it: only where the cache is small, since it would be cleared each time.
+static void sample_names(Sampler *s) {
+    static char name[MAX_NAME];
+    double n_contexts = pow((double)(s->model.vocab_size | 1), (double)s->context_size);
+    close_sampler(s);
+    if (n_contexts > 400 || input_size > 10000) return;
+    memset(s, 0, offsetof(Sampler, tokens));
+    s->n_names = s->n_returned = 0;
+    memset(s->tokens, 0, 2 * sizeof *s->tokens); // batches of one and of two names
+    s->temperature = s->top_p = 1;
+    if (open_sampler(s, input, input_size)) abort();
+    for (int i = 0; i < 3; i++) {
+        size_t length = next_name(s, name);
+        if (length >= MAX_NAME || name[length] != 0) abort();
+    }
+    start_with(s, (const char *)s->model.vocab[1].utf8);
+    start_with(s, "A\n\xFF");
+    close_sampler(s);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static uint8_t *copy;
+    static Sampler s;
     if (!sink) sink = (fopen)("/dev/null", "w");
-    input = copy = malloc(size);
+    uint8_t *copy = malloc(size); // of just this size: what lies behind it is poisoned
+    input = memcpy(copy, data, size);
     input_size = size;
-    memcpy(copy, data, size);
 #ifdef RIGHT_CRC
     uint32_t crc = size < 4 ? 0 : crc32(copy, size - 4);
     for (size_t i = 0; size >= 4 && i < 4; i++) copy[size - 4 + i] = (uint8_t)(crc >> 8 * i);
 #endif
     // A buffer is doubled when it is full; 64 KiB are for what is small. For a float of W2 in the
     // file the table of rows has one for each position, at most 256; and W2, filled up to WIDTH
-    // columns (of two at least) and four rows (of one at least), has at most 64. All else is less.
-    limit = (64 << 10) + MAX_BLOCK * size;
-    if (!setjmp(back)) {
-        Model m = load("the input");
-        use(&m);
+    // columns (of two at least) and four rows (of one at least), has at most 32. All else is less.
+    limit = (64 << 10) + MAX_CONTEXT * size;
+    memset(&s, 0, offsetof(Sampler, tokens));
+    read_model(&s.model, input, size);
+    if (!s.model.error) {
+        check_tokens(&s.model);
+        use(&s);
+        sample_names(&s);
     }
-    if (input_file) fclose(input_file); // fail() left it open, as it may
-    input_file = NULL;
+    close_sampler(&s);
+    if (n_live > 0) abort(); // not all was freed
+    if (!setjmp(back)) {
+        size_t n_read;
+        unsigned char *file = read_file("the input", &n_read);
+        if (n_read > size || (n_read < size && memcmp(file, "NPLM", 4) == 0)) abort();
+        tracked_free(file);
+    }
     if (!setjmp(back)) {
         Lines lines = open_lines("the input");
         while (next_line(&lines)) {
             if (lines.length == 0 || lines.length > size) abort();
         }
     }
-    for (size_t i = 0; i < sizeof live / sizeof *live; i++) tracked_free(live[i]);
+    if (input_file) fclose(input_file); // say() left it open, as it may
+    input_file = NULL;
+    while (n_live > 0) tracked_free(live[0]);
     free(copy);
     return 0;
 }

@@ -1,5 +1,7 @@
+import os
 import random
 import re
+import shlex
 import struct
 import subprocess
 import zlib
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 import mlp
-from conftest import ROOT, Program, build, one_sentence
+from conftest import ROOT, SANITIZE, Program, build, one_sentence, version_2, with_crc
 
 
 def scores(lines):
@@ -94,6 +96,25 @@ def test_scores_agree_with_pytorch_whatever_the_shape(
     agrees(program, reference, words, tmp_path / "words.txt")
 
 
+def test_scores_of_a_mixture(program, mixture, names, tmp_path):
+    agrees(program, mixture, names[:1500], tmp_path / "words.txt")
+
+
+def test_scores_of_ngrams_alone(program, random_mixture, tmp_path):
+    mixture = random_mixture(UNICODE, 4, 0)
+    agrees(program, mixture, ["a", "中文", "🌍a7.", "é" * 50], tmp_path / "words.txt")
+
+
+def test_what_no_part_allows_has_an_infinite_loss(program, random_mixture, tmp_path):
+    mixture = random_mixture("abcd", 2, 0, discounts=(0, 0, 0), n_lines=1)
+    seen = mixture.ngrams.counts[1][0,]
+    never = next(ch for v, ch in enumerate(mixture.itos) if v > 0 and v not in seen)
+    (tmp_path / "words.txt").write_text(never)
+    assert program.lines(mixture.bin, "-e", tmp_path / "words.txt") == [f"inf\t{never}"]
+    assert {line[0] for line in program.lines(mixture.bin, "-s", "1", "-n", "200")} == {
+        mixture.itos[v] for v in seen}
+
+
 @pytest.mark.parametrize("scale", [0, 1e-3, 20, 1000])
 def test_scores_agree_for_flat_and_for_steep_weights(program, random_model, tmp_path, scale):
     reference = random_model("abcdefgh", change=lambda m: [p.mul_(scale) for p in m.parameters()])
@@ -103,12 +124,12 @@ def test_scores_agree_for_flat_and_for_steep_weights(program, random_model, tmp_
     np.testing.assert_allclose(nlls, [nll for nll, _ in reference.nll(words)], rtol=1e-6, atol=1e-5)
 
 
-def test_score_is_always_at_temperature_1(program, trained, tmp_path):
-    (tmp_path / "words.txt").write_text("emma\nolivia\n")
-    args = [trained.bin, "-e", tmp_path / "words.txt"]
-    plain = program.lines(*args)
-    for more in (["-t", "0.3"], ["-t", "0"], ["-k", "1"], ["-p", "0.5"], ["-s", "3"]):
-        assert program.lines(*args, *more) == plain
+@pytest.mark.parametrize("option", ["-n 5", "-n5", "-s 1", "-f 3", "-t 0.5", "-k 3", "-p 0.5", "-i a",
+                                    "-x none", "-u"])
+def test_scoring_takes_no_option_of_sampling(program, trained, tmp_path, option):
+    args = trained.bin, *option.split()
+    program.refuses(2, *args, "-e", tmp_path / "words.txt", named=["-e", option.split()[0]])
+    program.refuses(2, "-e", tmp_path / "words.txt", *args, named=["-e", option.split()[0]])
 
 
 def test_scored_lines_are_those_that_mlp_reads(program, random_model, tmp_path):
@@ -154,6 +175,22 @@ def test_later_letters_follow_the_softmax_of_what_is_before_them(program, traine
         begun = [line for line in lines if line.startswith(start)]
         assert len(begun) > 50
         assert chi_square_fits(count_next(trained, begun, start), trained.probs(start))
+
+
+def test_names_of_a_mixture_follow_its_probabilities(program, mixture):
+    lines = program.lines(mixture.bin, "-n", "60000", "-s", "2")
+    for start in ("", "a", "ma", "kay"):
+        begun = [line for line in lines if line.startswith(start)]
+        assert chi_square_fits(count_next(mixture, begun, start), mixture.probs(start))
+
+
+@pytest.mark.parametrize("prefix, temperature, top_k, top_p", [
+    ("", 0.5, None, 1), ("", 2, None, 1), ("mar", 1, 3, 1), ("", 1, None, 0.6), ("an", 0.7, 9, 0.9)])
+def test_cut_distribution_of_a_mixture(program, mixture, prefix, temperature, top_k, top_p):
+    args = ["-n", "10000", "-s", "3", "-i", prefix, "-t", str(temperature), "-p", str(top_p)]
+    args += ["-k", str(top_k)] if top_k else []
+    counts = count_next(mixture, program.lines(mixture.bin, *args), prefix)
+    assert chi_square_fits(counts, cut(mixture.probs(prefix, temperature), top_k, top_p))
 
 
 @pytest.mark.parametrize("prefix, temperature, top_k, top_p", [
@@ -204,10 +241,22 @@ def test_few_names_are_the_beginning_of_many(program, trained, args):
         assert program.lines(trained.bin, "-n", str(n), *args) == many[:n]
 
 
+@pytest.mark.parametrize("args", [[], ["-u"], ["-i", "b", "-t", "0.8"]])
+def test_names_from_any_number_on(program, trained, args):
+    def run(first, n):
+        return program.lines(trained.bin, "-s", "1", "-f", str(first), "-n", str(n), *args)
+    many = run(0, 300)
+    assert many == program.lines(trained.bin, "-s", "1", "-n", "300", *args)
+    if "-u" not in args:  # there, names that came before are not known
+        assert many == run(0, 1) + run(1, 62) + run(63, 65) + run(128, 172)
+    assert len(run(2**53 - 1, 40)) == 40
+
+
 def test_default_is_20_names_of_the_default_model(program, trained, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mlp.bin").write_bytes(trained.bin.read_bytes())
-    lines, defaults = program.lines("-s", "1", cwd=tmp_path), "-n 20 -t 1 -p 1 -k 27".split()
+    lines = program.lines("-s", "1", cwd=tmp_path)
+    defaults = "-n 20 -f 0 -t 1 -p 1 -k 27".split()
     assert len(lines) == 20
     assert lines == program.lines(trained.bin, "-s", "1", "-i", "", *defaults)
 
@@ -245,14 +294,14 @@ def test_prefix_of_any_character_the_model_knows(program, random_model):
 
 @pytest.mark.parametrize("prefix, named", [
     ("é", "é"), ("ann1", "1"), ("a🌍", "🌍"), (" anna", " "), ("Anna", "A"), ("a.", "."),
-    ("an\na", ""), ("\n", ""),
+    ("an\na", "U+000A"), ("\n", "U+000A"), ("a\x1b[2J", "U+001B"), ("\x7f", "U+007F"),
     (b"\xff", ""), (b"an\xc3", ""), (b"\xc0\x80", ""), (b"a\xed\xa0\x80", ""),
     (b"\xe0\x81\xa1", ""), (b"\xf4\x90\x80\x80", ""), (b"\xc1\xa1", ""), (b"\x80", ""),
     (b"\xf0\x9f\x8c", ""),
 ])
 def test_prefix_the_model_does_not_know(sanitized, trained, prefix, named):
     done = sanitized.run(trained.bin, "-s", "1", "-i", prefix)
-    assert done.returncode == 1 and not done.stdout
+    assert done.returncode == 2 and not done.stdout
     assert done.stderr.startswith("sample: ") and named in done.stderr
     assert "runtime error" not in done.stderr and "Sanitizer" not in done.stderr
 
@@ -271,16 +320,16 @@ def test_prefix_as_long_as_a_name_can_be(sanitized, random_model, character, len
     if len(character.encode()) * length <= mlp.MAX_LEN:
         assert all(line.startswith(character * length) for line in sanitized.lines(*args))
     else:
-        sanitized.refuses(1, *args, named=["too long"])
+        sanitized.refuses(2, *args, named=["too long"])
 
 
 # -----------------------------------------------------------------------------
 # Command line
 
 @pytest.mark.parametrize("args", [
-    ["-x"], ["--n", "5"], ["-"], ["--help"], ["-n5"], ["other.bin"],
+    ["-x"], ["--n", "5"], ["-"], ["--helpme"], ["-hh"], ["-n5x"], ["-n=5"], ["other.bin"],
     ["-n"], ["-s"], ["-t"], ["-k"], ["-p"], ["-i"], ["-e"], ["-n", ""],
-    *([option, value] for option in ("-n", "-s", "-k") for value in
+    *([option, value] for option in ("-n", "-s", "-f", "-k") for value in
       ("12x", "-1", "1.5", "1e3", "nan", "inf", "", " ", "abc", "0x10", "9" * 30)),
     ["-s", "18446744073709551616"], ["-k", "0"], ["-n", "18446744073709551615"],
     *([option, value] for option in ("-t", "-p") for value in
@@ -288,14 +337,26 @@ def test_prefix_as_long_as_a_name_can_be(sanitized, random_model, character, len
     ["-p", "1.5"], ["-t", "1e30"],
 ], ids=" ".join)
 def test_wrong_command_line(program, trained, args):
-    program.refuses(2, trained.bin, *args, named=args[:1])
+    program.refuses(2, trained.bin, *args, named=[args[0][:2]])
 
 
-def test_help(program):
-    done = program.run("-h")
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help(program, option):
+    done = program.run(option)
     assert done.returncode == 0 and not done.stderr
-    assert all(f"  -{letter}" in done.stdout for letter in "nstkpixueh")
+    assert all(f"  -{letter}" in done.stdout for letter in "nsftkpixueh")
     assert all(default in done.stdout for default in ("out/mlp.bin", "20", "clock"))
+
+
+def test_a_value_may_follow_its_letter_at_once(program, trained):
+    assert (program.lines(trained.bin, "-n7", "-s3", "-t0.5", "-iab")
+            == program.lines(trained.bin, "-n", "7", "-s", "3", "-t", "0.5", "-i", "ab"))
+
+
+def test_upper_case_prefix_gets_a_hint(program, trained):
+    program.refuses(2, trained.bin, "-s", "1", "-i", "Anna", named=["'A'", "lower case"])
+    done = program.run(trained.bin, "-s", "1", "-i", "ann1")
+    assert "lower case" not in done.stderr
 
 
 def test_no_names_is_no_output(program, trained):
@@ -317,12 +378,12 @@ def test_closed_pipe_ends_the_program_quietly(program, trained):
 
 
 @pytest.mark.parametrize("args", [
-    ["-n", "1"], ["-n", "1000000000"], ["-e", ROOT / "names.txt"], ["-h"],
+    ["-s1", "-n1"], ["-s1", "-n1000000000"], ["-e", ROOT / "names.txt"], ["-h"],
 ], ids=["a name", "many names", "scores", "help"])
 def test_full_disk(program, trained, full_device, args):
-    done = program.run(trained.bin, "-s", "1", *args, stdout=full_device)
+    done = program.run(trained.bin, *args, stdout=full_device)
     assert done.returncode == 1 and done.stderr
-    one_sentence("sample", done.stderr.splitlines(keepends=True)[-1])  # -e may show its mean first
+    one_sentence("sample", done.stderr)  # and no mean of -e, which would be wrong
 
 
 # -----------------------------------------------------------------------------
@@ -338,14 +399,14 @@ def sections(reference):
     for name, size, after in (("C", vocab_size * n_embd, "W1"),
                               ("W1", block_size * n_embd * n_hidden, "b1"),
                               ("b1", n_hidden, "W2"), ("W2", n_hidden * vocab_size, "b2"),
-                              ("b2", vocab_size, "checksum")):
+                              ("b2", vocab_size, "weight"), ("weight", 2, "n_orders"),
+                              ("n_orders", 1, "checksum"), ("checksum", 1, "end")):
         at[after] = at[name] + 4 * size
-    at["end"] = at["checksum"] + 4
     return at
 
 
 SECTIONS = ["magic", "version", "block_size", "vocab_size", "n_embd", "n_hidden", "vocabulary",
-            "C", "W1", "b1", "W2", "b2", "checksum"]
+            "C", "W1", "b1", "W2", "b2", "weight", "n_orders", "checksum"]
 
 
 @pytest.fixture
@@ -362,8 +423,7 @@ def damaged(sanitized, trained, tmp_path):
             data = data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
         path = tmp_path / "damaged.bin"
         path.write_bytes(data)
-        for args in ([], ["-e", ROOT / "names.txt"]):
-            sanitized.refuses(1, path, "-s", "1", *args, named=[path])
+        sanitized.refuses(1, path, "-s", "1", named=[path])
     return run
 
 
@@ -419,7 +479,7 @@ def test_model_of_a_wrong_size_and_of_the_length_to_it(sanitized, tmp_path, size
 
 
 @pytest.mark.parametrize("name, value", [("magic", b"GGUF"), ("magic", b"nplm"), ("magic", b"MLPN"),
-                                         ("version", b"\0\0\0\0"), ("version", b"\2\0\0\0"),
+                                         ("version", b"\0\0\0\0"), ("version", b"\3\0\0\0"),
                                          ("version", b"\0\0\0\1"), ("version", b"\1\0\0\1")])
 def test_model_of_another_magic_or_version(damaged, name, value):
     def change(data, at):
@@ -462,6 +522,101 @@ def test_model_with_a_character_that_is_not_utf8(sanitized, random_model, old, n
     sanitized.refuses(1, reference.bin, "-s", "1", named=[reference.bin])
 
 
+# Small lists of n-grams: of each order n_children and left (not of order 0), n_followers, tokens,
+# counts. With two letters "a" and "b", after "a b", "b" and "b a".
+GOOD = [[[3], [0, 1, 2], [3, 1, 4]], [[3], [0, 1, 2], [2, 2, 2], [1, 2, 0, 2, 0, 1], [1, 2, 1, 1, 2, 1]],
+        [[1, 1, 1], [0, 0, 0], [1, 1, 1], [1, 2, 0], [300, 1, 70000]]]
+
+
+def two_letters(lists=GOOD, weight=0.0, **options):
+    """A file of n-grams alone. Their number of orders is at byte 40."""
+    return version_2(None, weight, lists, itos=["\n", "a", "b"], **options)
+
+
+def test_the_lists_of_the_tests_are_a_model(sanitized, tmp_path):
+    (tmp_path / "good.bin").write_bytes(two_letters())
+    assert len(sanitized.lines(tmp_path / "good.bin", "-s", "1")) == 20
+
+
+def changed(order, part, value):
+    lists = [[list(numbers) for numbers in part] for part in GOOD]
+    lists[order][part] = value
+    return lists
+
+
+@pytest.mark.parametrize("order, part, value", [
+    (0, 0, [2]), (0, 0, [4]), (0, 0, [0]), (0, 1, [0, 2, 1]), (0, 1, [0, 1, 1]), (0, 1, [0, 1, 3]),
+    (0, 2, [3, 0, 4]), (0, 2, [3, 1]), (0, 2, [3, 1, 4, 1]), (0, 0, []), (0, 0, [3, 1]),
+    (1, 0, [2]), (1, 0, [4]), (1, 0, []), (1, 1, [0, 2, 1]), (1, 1, [0, 0, 2]), (1, 1, [0, 1, 3]),
+    (1, 1, [0, 1, 2**32 - 1]), (1, 2, [2, 2, 3]), (1, 2, [3, 0, 3]), (1, 2, [1, 2, 2]),
+    (1, 2, [2**32 - 1, 2, 5]), (1, 3, [2, 1, 0, 2, 0, 1]), (1, 3, [1, 1, 0, 2, 0, 1]),
+    (1, 3, [1, 2, 0, 2, 0, 3]), (1, 4, [1, 2, 1, 0, 2, 1]), (1, 4, [1, 2, 1, 1, 2, 2**32]),
+    (1, 4, [1, 2, 1, 1, 2, 2**35]), (1, 4, [1, 2, 1, 1, 2, 2**63]), (2, 0, [3, 0, 1]),
+    (2, 0, [1, 1, 2]), (2, 1, [0, 0, 3]), (2, 2, [1, 0, 2]), (2, 4, [300, 1]), (2, 4, [1, 1, 0])])
+def test_ngrams_that_do_not_fit_together(sanitized, tmp_path, order, part, value):
+    (tmp_path / "odd.bin").write_bytes(two_letters(changed(order, part, value)))
+    sanitized.refuses(1, tmp_path / "odd.bin", "-s", "1", named=[tmp_path / "odd.bin"])
+
+
+@pytest.mark.parametrize("discounts", [(-0.1, 1, 1), (1.1, 1, 1), (1, 2.1, 1), (1, 1, 3.1),
+                                       (float("nan"), 1, 1), (1, 1, float("inf")), (1, -1e-300, 1)])
+def test_discounts_out_of_range(sanitized, tmp_path, discounts):
+    (tmp_path / "odd.bin").write_bytes(two_letters(discounts=discounts))
+    sanitized.refuses(1, tmp_path / "odd.bin", "-s", "1", named=[tmp_path / "odd.bin"])
+
+
+@pytest.mark.parametrize("weight", [-0.1, 1.1, float("nan"), float("inf"), -float("inf")])
+def test_weights_of_a_mixture_out_of_range(sanitized, trained, mixture, tmp_path, weight):
+    path, network = tmp_path / "odd.bin", trained.bin.read_bytes()
+    path.write_bytes(version_2(network, weight, mixture.ngrams.lists()))
+    sanitized.refuses(1, path, "-s", "1", named=[path])
+    for data in (version_2(network, 0.5), version_2(network, 0.0), two_letters(weight=0.5),
+                 two_letters(weight=1.0), two_letters([]), two_letters([], weight=1.0)):
+        path.write_bytes(data)
+        sanitized.refuses(1, path, "-s", "1", named=[path])
+
+
+def test_version_2_without_ngrams_is_version_1(program, trained, tmp_path):
+    path = tmp_path / "same.bin"
+    path.write_bytes(version_2(trained.bin.read_bytes(), 1.0))
+    assert program.lines(path, "-s", "1") == program.lines(trained.bin, "-s", "1")
+
+
+def test_ngrams_cut_short_anywhere(sanitized, tmp_path):
+    good, path = two_letters(), tmp_path / "short.bin"
+    for size in range(28, len(good) - 4, 3):
+        path.write_bytes(with_crc(good[:size]))
+        sanitized.refuses(1, path, "-s", "1", named=[path])
+    path.write_bytes(with_crc(good[:-4] + b"\1"))
+    sanitized.refuses(1, path, "-s", "1", named=[path])
+
+
+@pytest.mark.parametrize("last", [b"\x81\x00", b"\x80\x00", b"\x81\x80\x80\x80\x10",
+                                  b"\x81\x80\x80\x80\x80\x00", b"\x81\x80", b"\xff" * 9 + b"\x01"])
+def test_numbers_longer_than_they_need_be(sanitized, tmp_path, last):
+    lists = changed(2, 4, [300, 70000, 1])
+    (tmp_path / "odd.bin").write_bytes(with_crc(two_letters(lists)[:-5] + last))
+    sanitized.refuses(1, tmp_path / "odd.bin", "-s", "1", named=[tmp_path / "odd.bin"])
+
+
+@pytest.mark.parametrize("size", [0, 2, 2**16, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("what", range(7))
+def test_numbers_of_contexts_and_ngrams_that_are_wrong(sanitized, tmp_path, what, size):
+    data = bytearray(two_letters())
+    assert struct.unpack_from("<I", data, 40) == (3,)
+    at = [40, *(44 + 32 * order + 4 * i for order in range(3) for i in (0, 1))][what]
+    struct.pack_into("<I", data, at, size)
+    (tmp_path / "odd.bin").write_bytes(with_crc(data[:-4]))
+    sanitized.refuses(1, tmp_path / "odd.bin", "-s", "1", named=[tmp_path / "odd.bin"])
+
+
+def test_no_model_at_all(sanitized, tmp_path):
+    for data in (version_2(None, 0.0, itos=["\n", "a"]), version_2(None, 1.0, itos=["\n", "a"]),
+                 version_2(None, 0.0, GOOD, itos=["\n"])):
+        (tmp_path / "odd.bin").write_bytes(data)
+        sanitized.refuses(1, tmp_path / "odd.bin", "-s", "1", named=[tmp_path / "odd.bin"])
+
+
 def test_bytes_that_are_no_model(sanitized, tmp_path):
     path = tmp_path / "other.bin"
     for content in (b"", b"\0", b"NPLM", b"NPLM" + bytes(20), b"NPLM" + b"\xff" * 1000,
@@ -502,7 +657,7 @@ def test_weights_as_large_as_they_may_be(sanitized, random_model, tmp_path, name
     (tmp_path / "words.txt").write_text("abc\nccc\n")
     for args in (["-n", "50"], ["-t", "1e-30"], ["-t", "1000"], ["-p", "0.5"],
                  ["-e", tmp_path / "words.txt"]):
-        done = sanitized.run(reference.bin, "-s", "1", *args)
+        done = sanitized.run(reference.bin, *args)
         assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr
         assert done.returncode == 0
         assert "nan" not in done.stdout and "inf" not in done.stdout
@@ -517,9 +672,57 @@ def test_weights_as_large_as_they_may_be(sanitized, random_model, tmp_path, name
     ["-k", "2147483647"], ["-e", ROOT / "names.txt"],
 ])
 def test_sanitized_build_finds_nothing_and_prints_the_same(sanitized, program, trained, args):
-    done = sanitized.run(trained.bin, "-s", "1", *args)
-    plain = program.run(trained.bin, "-s", "1", *args)
+    args = args if "-e" in args else ["-s", "1", *args]
+    done, plain = (each.run(trained.bin, *args) for each in (sanitized, program))
     assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, plain.stderr)
+
+
+@pytest.mark.parametrize("args", [["-n", "100"], ["-t", "0.5", "-k", "9"], ["-e", "words.txt"]])
+def test_sanitized_build_of_a_mixture(sanitized, program, mixture, names, tmp_path, args):
+    (tmp_path / "words.txt").write_text("\n".join(names[:300]))
+    args = mixture.bin, *(["-s", "1"] if "-e" not in args else []), *args
+    done, plain = (each.run(*args, cwd=tmp_path) for each in (sanitized, program))
+    assert (done.returncode, done.stdout, done.stderr) == (0, plain.stdout, plain.stderr)
+
+
+EXAMPLE = """
+#define SAMPLE_NO_MAIN
+#include "sample.c"
+
+int main(int argc, char **argv) { // MODEL PREFIX: a program that has names in it
+    static unsigned char file[1 << 22];
+    static Sampler s = {.temperature = 1, .top_p = 1, .seed = 7};
+    FILE *f = fopen(argv[argc - 2], "rb");
+    size_t size = fread(file, 1, sizeof file, f);
+    const char *error = open_sampler(&s, file, size);
+    fclose(f);
+    if (!error) error = start_with(&s, argv[argc - 1]);
+    if (error) {
+        puts(error);
+        close_sampler(&s);
+        return 3;
+    }
+    char name[MAX_NAME];
+    for (int i = 0; i < 50; i++) next_name(&s, name), puts(name);
+    close_sampler(&s);
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("flags", [["-O2", "-Werror", "-Wall", "-Wextra"], SANITIZE], ids=["plain", "sanitized"])
+def test_names_in_another_program(program, sanitized, trained, mixture, tmp_path, flags):
+    (tmp_path / "game.c").write_text(EXAMPLE)
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", *flags, f"-I{ROOT}",
+                    tmp_path / "game.c", "-o", tmp_path / "game"], check=True)
+    game = Program(tmp_path / "game")
+    for model in (trained, mixture):
+        assert (game.lines(model.bin, "jo")
+                == program.lines(model.bin, "-n", "50", "-s", "7", "-i", "jo"))
+    (tmp_path / "bad.bin").write_bytes(trained.bin.read_bytes()[:-1])
+    for args, error in (((tmp_path / "bad.bin", ""), "checksum"), ((trained.bin, "J"), "'J'")):
+        done = game.run(*args)
+        assert (done.returncode, done.stderr) == (3, "") and error in done.stdout
 
 
 def test_clang_compiles_it_without_a_warning_and_prints_the_same(program, trained, tmp_path):
