@@ -23,7 +23,6 @@ arithmetic in NumPy.
 #include <float.h>
 #include <math.h> // for INFINITY alone
 #include <stdarg.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +45,7 @@ enum {
     MAX_LEN = 1024,          // characters in a name: longer ones are cut, so that every name ends
     MAX_CONTEXT = 256,       // tokens in a context, as in mlp.py
     MAX_TRIES = 1000000,     // names in a row that -x and -u leave out, before it gives up
-    MAX_LINE = 1 << 26,      // bytes in a line of a text file
+    MAX_FILE = 1 << 29,      // bytes
     // the others affect the speed only
     BATCH = 64,              // names sampled side by side
     WIDTH = 16,              // logits computed side by side
@@ -59,7 +58,6 @@ enum {
 // Model. The file format is described in export.py.
 
 typedef struct {
-    uint32_t code; // a Unicode character
     char utf8[4];
     uint8_t length; // of utf8
 } Token;
@@ -68,18 +66,19 @@ typedef struct {
 // leftmost token is its parent, a context of order k - 1.
 typedef struct {
     uint32_t n_contexts, n_grams;
-    double discount[3];    // taken from a count of 1, of 2, and of 3 or more
+    double discount[3];    // taken off a count of 1, of 2, and of 3 or more
     uint32_t *left;        // (n_contexts): the leftmost token, rising among siblings
     uint32_t *first_child; // (n_contexts + 1): where each context's children start in order k + 1
     uint32_t *first_gram;  // (n_contexts + 1): where the tokens seen after each context start
-    uint32_t *token;       // (n_grams)
+    uint32_t *token;       // (n_grams): rising after each context
     double *kept;          // (n_grams): (count - discount) / sum of the context's counts
     double *backoff;       // (n_contexts): sum of the discounts / sum of the counts
 } Order;
 
 typedef struct {
     size_t vocab_size;
-    Token *vocab;          // (vocab_size): the boundary, as a newline, then the others, rising
+    Token *vocab;          // (vocab_size)
+    uint32_t *code;        // (vocab_size), in Unicode: a newline, for the boundary; the others rise
     double weight;         // p = weight * p of the network + (1 - weight) * p of the n-grams
     size_t n_orders;       // 0 without n-grams
     Order *orders;         // (n_orders)
@@ -97,10 +96,6 @@ typedef struct {
     size_t n_rows;
     float *rows;           // (n_rows, n_hidden): what row_of() has computed
     uint32_t *row_key;     // (n_rows): position and token of each row, plus 1; 0 in an empty row
-    // for reading it
-    const unsigned char *at, *end; // what is not read yet
-    const char *error;     // NULL, or what is wrong, as "FILE is ..."
-    void *memory;          // the last block from allocate(), which leads to those before
 } Model;
 
 typedef struct {
@@ -109,36 +104,21 @@ typedef struct {
 } Candidate;
 
 typedef struct {
-    // set these, and all else to 0, then call open_sampler()
     float temperature, top_p;
     size_t top_k;          // 0: all
-    uint64_t seed, number; // number is that of the next name, from 0
-    // made by open_sampler()
+    uint64_t seed;
     Model model;
     size_t context_size;   // tokens that the network or the n-grams look back
     double *mixed;         // (vocab_size): probabilities
     float *p;              // (vocab_size): with temperature, top_k and top_p, times a factor
-    Candidate *heap;       // (vocab_size)
+    Candidate *ranking;    // (vocab_size): the likeliest first
     int32_t *threshold;    // (vocab_size)
-    int16_t *cache;        // (n_sets, 2, entry_size)
     size_t n_sets, entry_size;
-    int direct;            // every context has a set of its own
-    uint64_t base, top_weight; // of key_of(): its base, and base^(context_size - 1)
-    // the current batch of names
+    int16_t *cache;        // (n_sets, 2, entry_size)
+    uint64_t base, top_weight;                    // of a key: its base, and base^(context_size - 1)
     int32_t tokens[BATCH][MAX_CONTEXT + MAX_LEN]; // context_size boundaries, then the name
-    size_t length[BATCH], n_prefix; // in tokens: of each name, and of what all of them start with
-    uint64_t key[BATCH];   // of the context of the next token
-    size_t n_names, n_returned;
-    char error[128];
+    size_t n_prefix;       // tokens that all names start with
 } Sampler;
-
-// Another program needs no more than these, after #define SAMPLE_NO_MAIN and #include "sample.c". A
-// Sampler is large: make it static. An error is returned as text; NULL means that there is none.
-enum { MAX_NAME = 4 * MAX_LEN + 4 }; // bytes of UTF-8, a NUL, and 3 that are overwritten
-const char *open_sampler(Sampler *s, const void *file, size_t size);
-const char *start_with(Sampler *s, const char *prefix);
-size_t next_name(Sampler *s, char *name); // name (MAX_NAME); returns its length
-void close_sampler(Sampler *s);
 
 // -----------------------------------------------------------------------------
 // Network
@@ -232,6 +212,16 @@ static void forward(Model *m, const int32_t *context) {
 // -----------------------------------------------------------------------------
 // N-grams: interpolated, modified Kneser-Ney smoothing, as in bigram.py
 
+// The place of a number in a rising array from low on; end if it is not there. By bisection.
+static size_t find(const uint32_t *array, size_t low, size_t end, uint32_t number) {
+    for (size_t high = end; low < high;) {
+        size_t middle = (low + high) / 2;
+        if (array[middle] < number) low = middle + 1;
+        else high = middle;
+    }
+    return low < end && array[low] == number ? low : end;
+}
+
 // Computes p (vocab_size) after the context that ends before end. It starts from the uniform
 // distribution. Each order whose context is known, one token longer each time, keeps its own part
 // and gives the rest, backoff, to the distribution so far.
@@ -240,21 +230,15 @@ static void ngram_probs(const Model *m, const int32_t *end, double *p) {
     for (size_t v = 0; v < m->vocab_size; v++) p[v] = 1.0 / (double)m->vocab_size;
     for (size_t k = 0; k < m->n_orders; k++) {
         const Order *order = &m->orders[k];
-        if (k > 0) { // bisection among the children
-            size_t low = order[-1].first_child[context];
-            size_t last = order[-1].first_child[context + 1], high = last;
-            while (low < high) {
-                size_t middle = (low + high) / 2;
-                if (order->left[middle] < (uint32_t)end[-(ptrdiff_t)k]) low = middle + 1;
-                else high = middle;
-            }
-            if (low == last || order->left[low] != (uint32_t)end[-(ptrdiff_t)k]) return;
-            context = low;
+        if (k > 0) {
+            uint32_t *siblings = &order[-1].first_child[context];
+            context = find(order->left, siblings[0], siblings[1], (uint32_t)*--end);
+            if (context == siblings[1]) return;
         }
         double backoff = order->backoff[context];
         for (size_t v = 0; v < m->vocab_size; v++) p[v] = backoff * p[v];
         for (size_t g = order->first_gram[context]; g < order->first_gram[context + 1]; g++) {
-            p[order->token[g]] = order->kept[g] + p[order->token[g]];
+            p[order->token[g]] += order->kept[g];
         }
     }
 }
@@ -271,10 +255,10 @@ static double logarithm(double x) {
     return n * 0.69314718055994531 + 2 * s * sum;
 }
 
-static size_t argmax(const float *x, size_t n) { // the first of the largest
-    size_t best = 0;
-    for (size_t v = 1; v < n; v++) best = x[v] > x[best] ? v : best;
-    return best;
+static float largest(const float *x, size_t n) {
+    float highest = x[0];
+    for (size_t v = 1; v < n; v++) highest = x[v] > highest ? x[v] : highest;
+    return highest;
 }
 
 static double sum_of(const float *x, size_t n) {
@@ -287,11 +271,10 @@ static double sum_of(const float *x, size_t n) {
 static void softmax(Sampler *s, const int32_t *context, float temperature) {
     Model *m = &s->model;
     forward(m, context + s->context_size - m->block_size);
-    size_t likeliest = argmax(m->logits, m->vocab_size);
-    float highest = m->logits[likeliest];
+    float highest = largest(m->logits, m->vocab_size);
     for (size_t v = 0; v < m->vocab_size; v++) {
         m->logits[v] -= highest; // the softmax stays the same, and exp cannot overflow
-        s->p[v] = temperature > 0 ? exponential(m->logits[v] / temperature) : v == likeliest;
+        s->p[v] = exponential(m->logits[v] / temperature);
     }
 }
 
@@ -307,43 +290,22 @@ static void mix(Sampler *s, const int32_t *context) {
     }
 }
 
-// p^(1 / temperature), times a factor. At 0 only the likeliest token is left.
-static void apply_temperature(float *p, size_t n, float temperature) {
-    size_t likeliest = argmax(p, n);
-    double highest = p[likeliest];
-    for (size_t v = 0; v < n; v++) {
-        if (temperature == 0) p[v] = v == likeliest;
-        else if (p[v] > 0) p[v] = exponential(-(float)logarithm(highest / p[v]) / temperature);
-    }
+static int by_probability(const void *a, const void *b) { // equals in order of token
+    const Candidate *x = a, *y = b;
+    if (x->p != y->p) return x->p > y->p ? -1 : 1;
+    return x->token < y->token ? -1 : 1;
 }
 
-static int likelier(Candidate a, Candidate b) { // equals in order of token
-    return a.p > b.p || (a.p == b.p && a.token < b.token);
-}
-
-// Moves heap[i] down until it is likelier than both children, heap[2 * i + 1] and the next.
-static void sift_down(Candidate *heap, size_t n, size_t i) {
-    Candidate moved = heap[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && likelier(heap[child + 1], heap[child])) child++;
-        if (likelier(moved, heap[child])) break;
-        heap[i] = heap[child];
-    }
-    heap[i] = moved;
-}
-
-// Sets p to 0 for all but the likeliest tokens: the fewest that add up to enough, at most `most`.
-static void keep_likeliest(Sampler *s, size_t most, double enough) {
-    size_t n = s->model.vocab_size;
-    double sum = 0;
-    for (size_t v = 0; v < n; v++) s->heap[v] = (Candidate){s->p[v], (uint32_t)v};
-    for (size_t i = n / 2; i-- > 0;) sift_down(s->heap, n, i);
-    do { // the likeliest of those left is heap[0]; the last one takes its place
-        sum += s->heap[0].p;
-        s->heap[0] = s->heap[--n];
-        sift_down(s->heap, n, 0);
-    } while (--most > 0 && sum < enough);
-    for (size_t i = 0; i < n; i++) s->p[s->heap[i].token] = 0;
+// Sets p to 0 for all but the top_k likeliest tokens, and then for all but the fewest of these that
+// have at least top_p of their probability.
+static void keep_likeliest(Sampler *s) {
+    size_t vocab_size = s->model.vocab_size, n = 0;
+    double total = 0, sum = 0;
+    for (size_t v = 0; v < vocab_size; v++) s->ranking[v] = (Candidate){s->p[v], (uint32_t)v};
+    qsort(s->ranking, vocab_size, sizeof *s->ranking, by_probability);
+    for (size_t i = 0; i < s->top_k; i++) total += s->ranking[i].p;
+    while (n == 0 || (n < s->top_k && sum < s->top_p * total)) sum += s->ranking[n++].p;
+    for (; n < vocab_size; n++) s->p[s->ranking[n].token] = 0;
 }
 
 // Computes s->threshold after a context (context_size): the probability of all tokens up to each,
@@ -355,10 +317,13 @@ static void compute_thresholds(Sampler *s, const int32_t *context) {
     } else {
         mix(s, context);
         for (size_t v = 0; v < vocab_size; v++) s->p[v] = (float)s->mixed[v];
-        if (s->temperature != 1) apply_temperature(s->p, vocab_size, s->temperature);
+        double highest = largest(s->p, vocab_size);
+        for (size_t v = 0; v < vocab_size && s->temperature != 1; v++) { // p^(1 / temperature)
+            if (s->p[v] == 0) continue;
+            s->p[v] = exponential(-(float)logarithm(highest / s->p[v]) / s->temperature);
+        }
     }
-    if (s->top_k < vocab_size) keep_likeliest(s, s->top_k, INFINITY);
-    if (s->top_p < 1) keep_likeliest(s, vocab_size, s->top_p * sum_of(s->p, vocab_size));
+    if (s->top_k < vocab_size || s->top_p < 1) keep_likeliest(s);
     double total = sum_of(s->p, vocab_size), sum = 0;
     for (size_t v = 0; v < vocab_size; v++) {
         sum += s->p[v]; // in the end total, to the last bit: it is the same sum
@@ -369,41 +334,31 @@ static void compute_thresholds(Sampler *s, const int32_t *context) {
 // -----------------------------------------------------------------------------
 // Cache. Nearly all the time goes into the distributions, and the same contexts come again and
 // again, so the thresholds are cached. A set of the cache has two entries: the first is of the
-// context used last, the second of the one before. An entry is a row of 16-bit numbers: the key of
+// context used last, the second of the one before. An entry is a row of 16-bit numbers: the mark of
 // its context, as four negative numbers; then of each threshold all but the lowest 15 bits, at most
 // 2^15 - 1; then 2^15 - 1 up to the end of a cache line, which up to 28 tokens is the first.
 
-// The tokens of a context (context_size) as the digits of a number. Its last 60 bits are the key:
-// two contexts of 12 letters or less never have the same one, two longer ones hardly ever.
+// The key of a context (context_size): its tokens as the digits of a number, modulo 2^64. Its mark
+// is key * GOLDEN without four bits, in their place 1. Keys less than 3 * 10^17 apart, as those of
+// 12 letters or less, never have the same mark; others hardly ever.
 static uint64_t key_of(const Sampler *s, const int32_t *context) {
     uint64_t key = 0;
     for (size_t i = 0; i < s->context_size; i++) key = key * s->base + (uint64_t)context[i];
     return key;
 }
 
-static int16_t *set_of(const Sampler *s, uint64_t key) {
-    // mixes the key, and gets from 32 bits to below n_sets by a product, which is faster than %
-    if (!s->direct) key = (key * GOLDEN >> 32) * s->n_sets >> 32;
-    return s->cache + (size_t)key * 2 * s->entry_size;
-}
-
-static int has_key(const int16_t *entry, uint64_t key) {
-    return memcmp(entry, &key, sizeof key) == 0;
-}
-
 // The entry for a context, which is computed if it is not in its set.
 static const int16_t *look_up(Sampler *s, const int32_t *context, uint64_t key, int16_t *set) {
-    key = 0x8000800080008000 | (key & 0x7FFF) | (key << 1 & (uint64_t)0x7FFF << 16) |
-          (key << 2 & (uint64_t)0x7FFF << 32) | (key << 3 & (uint64_t)0x7FFF << 48);
-    if (has_key(set, key)) return set;
+    uint64_t mark = key * GOLDEN | 0x8000800080008000;
+    if (memcmp(set, &mark, 8) == 0) return set;
     for (size_t i = 0; i < s->entry_size; i++) { // swap the two
         int16_t number = set[i];
         set[i] = set[s->entry_size + i];
         set[s->entry_size + i] = number;
     }
-    if (has_key(set, key)) return set;
+    if (memcmp(set, &mark, 8) == 0) return set;
     compute_thresholds(s, context);
-    memcpy(set, &key, sizeof key);
+    memcpy(set, &mark, 8);
     for (size_t i = 4; i < s->entry_size; i++) {
         int32_t upper = i < 4 + s->model.vocab_size ? s->threshold[i - 4] >> 15 : INT16_MAX;
         set[i] = (int16_t)(upper < INT16_MAX ? upper : INT16_MAX);
@@ -414,8 +369,7 @@ static const int16_t *look_up(Sampler *s, const int32_t *context, uint64_t key, 
 // -----------------------------------------------------------------------------
 // Names
 
-// Mixes the bits of a number so that each depends on all. (This and the next function are
-// SplitMix64, Steele, Lea and Flood 2014.)
+// Mixes the bits of a number so that each depends on all (SplitMix64, Steele, Lea and Flood 2014).
 static uint64_t splitmix64(uint64_t z) {
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9;
     z = (z ^ z >> 27) * 0x94D049BB133111EB;
@@ -444,19 +398,21 @@ static int32_t draw(Sampler *s, const int32_t *context, const int16_t *entry, in
     return token;
 }
 
-// Samples the next n_names names side by side, a token each in turn. First all their sets are
-// prefetched: the processor waits for memory once, not once for each.
-static void sample_batch(Sampler *s) {
+// Samples names number first to first + n_names - 1 side by side, a token each in turn. First all
+// their sets are prefetched: the processor waits for memory once, not once for each.
+static void sample_batch(Sampler *s, uint64_t first, size_t n_names) {
     int16_t *set[BATCH];
-    size_t growing[BATCH], n_growing = s->n_names; // the names that have not met the boundary yet
-    for (size_t i = 0; i < n_growing; i++) {
+    uint64_t key[BATCH];                        // of the context of the next token
+    size_t growing[BATCH], n_growing = n_names; // the names that have not met the boundary yet
+    for (size_t i = 0; i < n_names; i++) {
         growing[i] = i;
-        s->length[i] = s->n_prefix;
-        s->key[i] = key_of(s, s->tokens[i] + s->n_prefix);
+        key[i] = key_of(s, s->tokens[i] + s->n_prefix);
     }
     for (size_t at = s->n_prefix; at < MAX_LEN && n_growing > 0; at++) {
         for (size_t g = 0; g < n_growing; g++) {
-            set[g] = set_of(s, s->key[growing[g]]);
+            uint64_t n = key[growing[g]]; // the set's number: the key, or a hash of it
+            if (n >= s->n_sets) n = (n * GOLDEN >> 32) * s->n_sets >> 32;
+            set[g] = s->cache + (size_t)n * 2 * s->entry_size;
 #ifdef __GNUC__
             __builtin_prefetch(set[g]);
 #endif
@@ -466,376 +422,32 @@ static void sample_batch(Sampler *s) {
         for (size_t g = 0; g < n; g++) {
             size_t i = growing[g];
             int32_t *context = s->tokens[i] + at; // (context_size), then the new token
-            const int16_t *entry = look_up(s, context, s->key[i], set[g]);
-            int32_t token = draw(s, context, entry, random_number(s->seed, s->number + i, at));
+            const int16_t *entry = look_up(s, context, key[i], set[g]);
+            int32_t token = draw(s, context, entry, random_number(s->seed, first + i, at));
             context[s->context_size] = token;
             // the first digit of the key goes, the others move up, and the token is the last
-            uint64_t rest = s->key[i] - (uint64_t)context[0] * s->top_weight;
-            s->key[i] = rest * s->base + (uint64_t)token;
-            s->length[i] = at + (token != 0); // no branch: the end of a name is hard to predict
+            key[i] = (key[i] - (uint64_t)context[0] * s->top_weight) * s->base + (uint64_t)token;
             growing[n_growing] = i;
-            n_growing += token != 0;
+            n_growing += token != 0; // no branch: the end of a name is hard to predict
         }
     }
-    s->number += s->n_names;
 }
 
-size_t next_name(Sampler *s, char *name) {
-    if (s->n_returned == s->n_names) { // batches of 1, 2, 4, ... names: the first comes at once
-        s->n_names = s->n_names == 0 ? 1 : s->n_names < BATCH ? 2 * s->n_names : BATCH;
-        s->n_returned = 0;
-        sample_batch(s);
-    }
-    size_t i = s->n_returned++;
-    char *end = name;
-    for (size_t at = 0; at < s->length[i]; at++) {
-        const Token *token = &s->model.vocab[s->tokens[i][s->context_size + at]];
+// Writes name i of the batch to text, which has room for MAX_LEN + 1 characters. Returns its length
+// in bytes.
+static size_t write_name(const Sampler *s, size_t i, char *text) {
+    char *end = text;
+    const int32_t *name = s->tokens[i] + s->context_size;
+    for (size_t at = 0; at < MAX_LEN && name[at] != 0; at++) {
+        const Token *token = &s->model.vocab[name[at]];
         memcpy(end, token->utf8, 4); // always 4, which is faster; the next overwrites them
         end += token->length;
     }
-    *end = 0;
-    return (size_t)(end - name);
+    return (size_t)(end - text);
 }
 
 // -----------------------------------------------------------------------------
-// From here on nothing is about the model.
-
-static uint32_t little_endian(const unsigned char *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-// The CRC-32 of zlib, PNG and Ethernet.
-static uint32_t crc32(const unsigned char *data, size_t size) {
-    uint32_t table[256], crc = 0xFFFFFFFF;
-    for (uint32_t i = 0; i < 256; i++) {
-        table[i] = i;
-        for (int bit = 0; bit < 8; bit++) {
-            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xEDB88320 : 0); // the polynomial
-        }
-    }
-    for (size_t i = 0; i < size; i++) crc = crc >> 8 ^ table[(crc ^ data[i]) & 0xFF];
-    return ~crc;
-}
-
-// Decodes the UTF-8 character at s, which has n > 0 bytes. Returns its length; 0 if ill-formed.
-static size_t read_utf8(const unsigned char *s, size_t n, uint32_t *code) {
-    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; // code with so many bytes
-    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xC0 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3
-                  : s[0] < 0xF8 ? 4 : 0;
-    if (length == 0 || length > n) return 0;
-    *code = length == 1 ? s[0] : s[0] & 0x7Fu >> length; // without the bits that give the length
-    for (size_t i = 1; i < length; i++) {
-        if ((s[i] & 0xC0) != 0x80) return 0;
-        *code = *code << 6 | (s[i] & 0x3F);
-    }
-    int surrogate = *code >= 0xD800 && *code <= 0xDFFF; // half of a UTF-16 pair
-    return *code < lowest[length] || *code > 0x10FFFF || surrogate ? 0 : length;
-}
-
-// -----------------------------------------------------------------------------
-// Reading a model. Nothing in the file is trusted: every number is checked when it is read, and
-// memory is taken only for numbers that the file is long enough to hold. The first error is kept,
-// and then nothing more is read; what the readers return from there on is within its bounds.
-
-static void damaged(Model *m, const char *error) {
-    if (!m->error) m->error = error;
-    m->at = m->end;
-}
-
-// Whether the file goes on for n bytes.
-static int has(Model *m, uint64_t n) {
-    if (n <= (size_t)(m->end - m->at)) return 1;
-    damaged(m, "damaged: it is too short");
-    return 0;
-}
-
-// Zeros, from the beginning of a cache line on; NULL after an error. close_sampler() frees them.
-static void *allocate(Model *m, uint64_t count, size_t size) {
-    char *block = NULL;
-    if (!m->error && count < (SIZE_MAX - 128) / size) block = calloc(1, (size_t)count * size + 128);
-    if (!block) {
-        damaged(m, "too large for the memory of this machine");
-        return NULL;
-    }
-    memcpy(block, &m->memory, sizeof m->memory);
-    m->memory = block;
-    return block + 128 - (uintptr_t)block % 64;
-}
-
-static uint32_t read_uint32(Model *m, uint32_t lowest, uint32_t highest) {
-    if (!has(m, 4)) return lowest;
-    uint32_t number = little_endian(m->at);
-    m->at += 4;
-    if (number >= lowest && number <= highest) return number;
-    damaged(m, "damaged: its sizes are out of range");
-    return lowest;
-}
-
-static double read_double(Model *m, double highest) {
-    uint64_t bits = read_uint32(m, 0, UINT32_MAX);
-    bits |= (uint64_t)read_uint32(m, 0, UINT32_MAX) << 32;
-    double number;
-    memcpy(&number, &bits, 8);
-    if (number >= 0 && number <= highest) return number; // nan is not
-    damaged(m, "damaged: a discount or the weight is out of range");
-    return 0;
-}
-
-// A number in LEB128: 7 bits per byte, the lowest first; the other bit is set in all but the last.
-static uint32_t read_number(Model *m, uint32_t lowest, uint32_t highest) {
-    uint64_t number = 0;
-    for (unsigned shift = 0; shift < 35 && has(m, 1); shift += 7) {
-        unsigned char byte = *m->at++;
-        number |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte >= 0x80) continue;
-        if (number < lowest || number > highest || (byte == 0 && shift > 0)) break;
-        return (uint32_t)number;
-    }
-    damaged(m, "damaged: its n-grams are out of range");
-    return lowest;
-}
-
-// Limited to less than 2^50, no sum in forward() overflows, and none is a nan, whose sign differs
-// between machines.
-static void read_floats(Model *m, size_t n, float *to) {
-    if (!has(m, 4 * (uint64_t)n)) return;
-    for (size_t i = 0; i < n; i++, m->at += 4) {
-        uint32_t bits = little_endian(m->at);
-        to[i] = float_of(bits);
-        if ((bits >> 23 & 0xFF) < 127 + 50) continue; // the exponent, which is stored plus 127
-        damaged(m, "damaged: a weight is not finite, or 2^50 or more");
-        return;
-    }
-}
-
-static void read_vocab(Model *m, const unsigned char *file) {
-    if (!has(m, 2 * m->vocab_size)) return; // a token has at least two bytes
-    m->vocab = allocate(m, m->vocab_size, sizeof(Token));
-    for (size_t v = 0; v < m->vocab_size && has(m, 1) && has(m, 1 + (uint64_t)m->at[0]); v++) {
-        Token *token = &m->vocab[v];
-        size_t length = *m->at++;
-        if (length == 0 || read_utf8(m->at, length, &token->code) != length) {
-            damaged(m, "damaged: a token is not a character");
-        // the boundary first, and only there; the others rise, as find_token() needs them
-        } else if ((v == 0) != (token->code == '\n') || (v > 1 && token[-1].code >= token->code)) {
-            damaged(m, "damaged: its vocabulary is out of order");
-        } else {
-            memcpy(token->utf8, m->at, length);
-            token->length = (uint8_t)length;
-            m->at += length;
-        }
-    }
-    size_t padding = (size_t)(file - m->at) % 4; // up to a multiple of 4
-    if (has(m, padding)) m->at += padding;
-}
-
-static void read_network(Model *m) {
-    size_t B = m->block_size, V = m->vocab_size, E = m->n_embd, H = m->n_hidden;
-    if (!has(m, 4 * ((uint64_t)V * E + (uint64_t)B * E * H + H + (uint64_t)H * V + V))) return;
-    m->n_groups = (V + WIDTH - 1) / WIDTH;
-    m->n_inputs = (H + 3) / 4 * 4;
-    m->n_rows = ROWS_MEMORY / (H * sizeof(float));
-    if (m->n_rows > B * V) m->n_rows = B * V;
-    m->C = allocate(m, (uint64_t)V * E, sizeof(float));
-    m->W1 = allocate(m, (uint64_t)B * E * H, sizeof(float));
-    m->b1 = allocate(m, H, sizeof(float));
-    m->W2 = allocate(m, (uint64_t)m->n_groups * m->n_inputs, WIDTH * sizeof(float));
-    m->b2 = allocate(m, m->n_groups, WIDTH * sizeof(float));
-    m->h = allocate(m, m->n_inputs, sizeof(float));
-    m->logits = allocate(m, m->n_groups, WIDTH * sizeof(float));
-    m->rows = allocate(m, m->n_rows, H * sizeof(float));
-    m->row_key = allocate(m, m->n_rows, sizeof(uint32_t));
-    if (m->error) return;
-    read_floats(m, V * E, m->C);
-    read_floats(m, B * E * H, m->W1);
-    read_floats(m, H, m->b1);
-    for (size_t j = 0; j < H; j++) { // a row of W2, (vocab_size), goes to its groups
-        read_floats(m, V, m->logits);
-        for (size_t group = 0; group < m->n_groups; group++) {
-            memcpy(m->W2 + (group * m->n_inputs + j) * WIDTH, m->logits + group * WIDTH,
-                   WIDTH * sizeof(float));
-        }
-    }
-    read_floats(m, V, m->b2);
-}
-
-static uint32_t *read_numbers(Model *m, uint64_t n, uint32_t lowest, uint32_t highest) {
-    if (!has(m, n)) return NULL; // a number has at least one byte
-    uint32_t *numbers = allocate(m, n + 1, sizeof *numbers); // one more for sum_up()
-    for (size_t i = 0; i < n && !m->error; i++) numbers[i] = read_number(m, lowest, highest);
-    return numbers;
-}
-
-// From the sizes of n groups to where each group starts, (n + 1).
-static void sum_up(Model *m, uint32_t *sizes, size_t n, uint64_t total) {
-    uint64_t sum = 0;
-    for (size_t i = 0; i <= n && !m->error; i++) {
-        uint64_t size = sizes[i];
-        sizes[i] = (uint32_t)sum;
-        sum += size;
-        if (sum > total) break;
-    }
-    if (sum != total) damaged(m, "damaged: its n-grams do not add up");
-}
-
-// Whether the tokens of each of n groups rise.
-static void check_order(Model *m, const uint32_t *starts, size_t n, const uint32_t *token) {
-    for (size_t i = 0; i < n && !m->error; i++) {
-        for (size_t at = (size_t)starts[i] + 1; at < starts[i + 1]; at++) {
-            if (token[at] <= token[at - 1]) damaged(m, "damaged: its n-grams are out of order");
-        }
-    }
-}
-
-static void read_order(Model *m, Order *order, Order *parents) {
-    uint32_t last = (uint32_t)m->vocab_size - 1;
-    if (parents) {
-        parents->first_child = read_numbers(m, parents->n_contexts, 0, last + 1);
-        order->left = read_numbers(m, order->n_contexts, 0, last);
-        sum_up(m, parents->first_child, parents->n_contexts, order->n_contexts);
-        check_order(m, parents->first_child, parents->n_contexts, order->left);
-    }
-    order->first_gram = read_numbers(m, order->n_contexts, 1, last + 1);
-    order->token = read_numbers(m, order->n_grams, 0, last);
-    sum_up(m, order->first_gram, order->n_contexts, order->n_grams);
-    check_order(m, order->first_gram, order->n_contexts, order->token);
-    const uint32_t *count = read_numbers(m, order->n_grams, 1, UINT32_MAX);
-    order->kept = allocate(m, order->n_grams, sizeof(double));
-    order->backoff = allocate(m, order->n_contexts, sizeof(double));
-    for (size_t i = 0; i < order->n_contexts && !m->error; i++) {
-        uint32_t start = order->first_gram[i], end = order->first_gram[i + 1];
-        uint64_t total = 0;
-        double taken = 0;
-        for (size_t g = start; g < end; g++) {
-            double discount = order->discount[count[g] < 3 ? count[g] - 1 : 2];
-            total += count[g];
-            taken += discount;
-            order->kept[g] = count[g] - discount;
-        }
-        for (size_t g = start; g < end; g++) order->kept[g] /= (double)total;
-        order->backoff[i] = taken / (double)total;
-    }
-}
-
-// What version 2 adds: the weight of the network, and the n-grams.
-static void read_ngrams(Model *m) {
-    m->weight = read_double(m, 1);
-    m->n_orders = read_uint32(m, 0, MAX_CONTEXT + 1);
-    if ((m->n_orders == 0 && m->weight != 1) || (m->n_hidden == 0 && m->weight != 0)) {
-        damaged(m, "damaged: the weight of its network is wrong");
-    }
-    if (!has(m, 32 * m->n_orders)) return;
-    m->orders = allocate(m, m->n_orders, sizeof(Order));
-    for (size_t k = 0; k < m->n_orders && !m->error; k++) {
-        Order *order = &m->orders[k];
-        order->n_contexts = read_uint32(m, 1, k == 0 ? 1 : UINT32_MAX);
-        order->n_grams = read_uint32(m, 1, UINT32_MAX);
-        for (int i = 0; i < 3; i++) order->discount[i] = read_double(m, i + 1);
-    }
-    for (size_t k = 0; k < m->n_orders && !m->error; k++) {
-        read_order(m, &m->orders[k], k > 0 ? &m->orders[k - 1] : NULL);
-    }
-}
-
-static void read_model(Model *m, const unsigned char *file, size_t size) {
-    m->at = m->end = file + size;
-    if (size < 28 || memcmp(file, "NPLM", 4) != 0) {
-        damaged(m, "not a model written by export.py");
-    } else if (little_endian(file + size - 4) != crc32(file, size - 4)) {
-        damaged(m, "damaged: its checksum is wrong");
-    } else {
-        m->at = file + 4;
-        m->end = file + size - 4;
-    }
-    uint32_t version = read_uint32(m, 0, UINT32_MAX);
-    if (version < 1 || version > 2) damaged(m, "of another version: run export.py again");
-    uint32_t network = version == 1 || (has(m, 4) && little_endian(m->at) > 0);
-    m->block_size = read_uint32(m, network, network ? MAX_CONTEXT : 0);
-    m->vocab_size = read_uint32(m, 2, 0x110000); // as many as Unicode has
-    m->n_embd = read_uint32(m, network, network ? 1024 : 0); // the limits of mlp.py
-    m->n_hidden = read_uint32(m, network, network ? 65536 : 0);
-    m->weight = 1;
-    read_vocab(m, file);
-    if (network) read_network(m);
-    if (version == 2) read_ngrams(m);
-    if (m->at < m->end) damaged(m, "damaged: it is too long");
-}
-
-const char *open_sampler(Sampler *s, const void *file, size_t size) {
-    Model *m = &s->model;
-    read_model(m, file, size);
-    size_t V = m->vocab_size;
-    s->context_size = m->block_size > 1 ? m->block_size : 1; // 1, for what key_of() assumes
-    if (m->n_orders > s->context_size + 1) s->context_size = m->n_orders - 1;
-    if (s->top_k == 0 || s->top_k > V) s->top_k = V;
-    s->seed = splitmix64(s->seed); // else the numbers of two seeds might be the same, shifted
-    s->base = V | 1; // odd: were it even, the tokens of long contexts would drop out of the key
-    uint64_t n_keys = 1; // base^context_size, but at most 2^60
-    for (size_t i = 0; i < s->context_size; i++) {
-        n_keys = n_keys < ((uint64_t)1 << 60) / s->base ? n_keys * s->base : (uint64_t)1 << 60;
-    }
-    s->top_weight = 1;
-    for (size_t i = 1; i < s->context_size; i++) s->top_weight *= s->base;
-    s->entry_size = (4 + V + LINE - 1) / LINE * LINE;
-    s->n_sets = CACHE_MEMORY / 4 / s->entry_size;
-    s->direct = n_keys <= s->n_sets;
-    if (s->direct) s->n_sets = (size_t)n_keys;
-    s->cache = allocate(m, s->n_sets, 2 * s->entry_size * sizeof(int16_t));
-    s->mixed = allocate(m, V, sizeof(double));
-    s->p = allocate(m, V, sizeof(float));
-    s->heap = allocate(m, V, sizeof(Candidate));
-    s->threshold = allocate(m, V, sizeof(int32_t));
-    if (m->error) close_sampler(s);
-    return m->error;
-}
-
-void close_sampler(Sampler *s) {
-    while (s->model.memory) {
-        void *block = s->model.memory;
-        memcpy(&s->model.memory, block, sizeof block);
-        free(block);
-    }
-}
-
-// Reads a character from text, which has n > 0 bytes. Returns its length, and its token, which is 0
-// if the model does not know it.
-static size_t read_token(const Model *m, const unsigned char *text, size_t n, int32_t *token) {
-    uint32_t code = 0;
-    size_t length = read_utf8(text, n, &code), low = 1, high = m->vocab_size;
-    while (low < high) { // if anywhere, it is in vocab[low] to vocab[high - 1]
-        size_t middle = (low + high) / 2;
-        if (m->vocab[middle].code < code) low = middle + 1;
-        else high = middle;
-    }
-    int known = length > 0 && low < m->vocab_size && m->vocab[low].code == code;
-    *token = known ? (int32_t)low : 0;
-    return length > 0 ? length : 1;
-}
-
-const char *start_with(Sampler *s, const char *prefix) {
-    const unsigned char *text = (const unsigned char *)prefix;
-    size_t n = strlen(prefix), length;
-    if (n > MAX_LEN) return "the prefix is too long: it has more than 1024 bytes";
-    s->n_prefix = 0;
-    for (size_t at = 0; at < n; at += length) {
-        int32_t token, lower = 0;
-        length = read_token(&s->model, text + at, n - at, &token);
-        if (token == 0) {
-            unsigned char small = text[at] | 0x20;
-            if (text[at] >= 'A' && text[at] <= 'Z') read_token(&s->model, &small, 1, &lower);
-            snprintf(s->error, sizeof s->error, "the model does not know '%.*s', which is in the "
-                     "prefix%s", (int)length, prefix + at, lower ? "; try lower case" : "");
-            return s->error;
-        }
-        for (size_t i = 0; i < BATCH; i++) s->tokens[i][s->context_size + s->n_prefix] = token;
-        s->n_prefix++;
-    }
-    return NULL;
-}
-
-#ifndef SAMPLE_NO_MAIN
-// -----------------------------------------------------------------------------
-// Messages and files
+// From here on nothing is about the model: messages, files, text, the command line.
 
 // Prints a sentence on stderr; ends the program unless status is 0. Control characters, which come
 // from a file or the command line and could change how the terminal works, are shown as U+XXXX.
@@ -854,26 +466,29 @@ static void say(int status, const char *format, ...) {
     if (status) exit(status);
 }
 
-// Makes room for needed bytes in memory, which has *capacity of them. Returns where it is now.
-static void *reserve(void *memory, size_t *capacity, size_t needed) {
-    if (needed <= *capacity) return memory;
-    *capacity = needed < SIZE_MAX / 2 ? 2 * needed : SIZE_MAX;
-    memory = realloc(memory, *capacity);
-    if (!memory) say(1, "not enough memory");
-    return memory;
+// Zeros, from the beginning of a cache line on. Nothing is freed: it is needed to the end.
+static void *allocate(uint64_t count, size_t size) {
+    char *block = count < (SIZE_MAX - 64) / size ? calloc(1, (size_t)count * size + 64) : NULL;
+    if (!block) say(1, "not enough memory");
+    return block + 64 - (uintptr_t)block % 64;
 }
 
-// Reads a file whole if it starts like a model. Memory is taken as bytes arrive.
-static unsigned char *read_file(const char *path, size_t *size) {
+// Reads a file whole, unless it does not start with magic. Memory is taken as bytes arrive.
+static unsigned char *read_file(const char *path, const char *magic, size_t *size) {
     unsigned char *data = NULL;
     size_t capacity = *size = 0;
     FILE *f = fopen(path, "rb");
-    if (!f) say(1, "cannot open %s: %s; export.py writes models", path, strerror(errno));
+    if (!f) say(1, "cannot open %s: %s", path, strerror(errno));
     do {
-        data = reserve(data, &capacity, *size + 4096);
+        if (*size == capacity) {
+            capacity = capacity > 0 ? 2 * capacity : 1 << 16;
+            data = realloc(data, capacity);
+            if (!data) say(1, "not enough memory");
+        }
         *size += fread(data + *size, 1, capacity - *size, f);
         if (ferror(f)) say(1, "cannot read %s: %s", path, strerror(errno));
-    } while (!feof(f) && memcmp(data, "NPLM", 4) == 0);
+        if (*size > MAX_FILE) say(1, "%s has more than %d bytes", path, MAX_FILE);
+    } while (!feof(f) && memcmp(data, magic, strlen(magic)) == 0);
     fclose(f);
     return data;
 }
@@ -885,20 +500,31 @@ static void finish_output(void) {
 }
 
 // -----------------------------------------------------------------------------
-// Lines of text
+// Text
 
-typedef struct {
-    FILE *f;
-    const char *path;
-    unsigned long number; // of the line, from 1
-    unsigned char *text;  // the line, without the white space around it
-    size_t length, capacity;
-} Lines;
+// Decodes the UTF-8 character at s, which has n > 0 bytes. Returns its length; 0 if ill-formed.
+static size_t read_utf8(const unsigned char *s, size_t n, uint32_t *code) {
+    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; // code with so many bytes
+    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xC0 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3
+                  : s[0] < 0xF8 ? 4 : 0;
+    if (length == 0 || length > n) return 0;
+    *code = length == 1 ? s[0] : s[0] & 0x7Fu >> length; // without the bits that give the length
+    for (size_t i = 1; i < length; i++) {
+        if ((s[i] & 0xC0) != 0x80) return 0;
+        *code = *code << 6 | (s[i] & 0x3F);
+    }
+    int surrogate = *code >= 0xD800 && *code <= 0xDFFF; // half of a UTF-16 pair
+    return *code < lowest[length] || *code > 0x10FFFF || surrogate ? 0 : length;
+}
 
-static Lines open_lines(const char *path) {
-    Lines lines = {fopen(path, "rb"), path, 0, NULL, 0, 0};
-    if (!lines.f) say(1, "cannot open %s: %s", path, strerror(errno));
-    return lines;
+// Reads a character of text, which has n > 0 bytes. Returns its length, and its token, which is 0
+// if the model does not know it.
+static size_t read_token(const Model *m, const unsigned char *text, size_t n, int32_t *token) {
+    uint32_t code;
+    size_t length = read_utf8(text, n, &code);
+    size_t found = length > 0 ? find(m->code, 1, m->vocab_size, code) : m->vocab_size;
+    *token = found < m->vocab_size ? (int32_t)found : 0;
+    return length > 0 ? length : 1;
 }
 
 // White space as in Python's str.strip(), which mlp.py uses.
@@ -908,43 +534,38 @@ static int is_space(uint32_t code) {
            code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F || code == 0x3000;
 }
 
-// Removes a byte-order mark before the first line, and white space around any.
-static void strip(Lines *lines) {
-    int mark = lines->number == 1 && lines->length >= 3 && !memcmp(lines->text, "\xEF\xBB\xBF", 3);
-    size_t start = mark ? 3 : 0, end = start, length;
-    for (size_t at = start; at < lines->length; at += length) {
-        uint32_t code;
-        length = read_utf8(lines->text + at, lines->length - at, &code);
-        if (length > 0 && is_space(code)) continue;
-        if (length == 0) length = 1; // a byte that is no character
-        if (start == end) start = at;
-        end = at + length;
-    }
-    if (start > 0) memmove(lines->text, lines->text + start, end - start);
-    lines->length = end - start;
+typedef struct {
+    unsigned char *file, *at, *end; // the text, and where what is not read yet starts and ends
+    unsigned char *text;     // the current line, without the white space around it
+    size_t length;
+    unsigned long number;    // of the line, from 1
+} Lines;
+
+static Lines open_lines(const char *path) {
+    size_t size;
+    unsigned char *file = read_file(path, "", &size);
+    size_t mark = size >= 3 && memcmp(file, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; // a byte-order mark
+    return (Lines){file, file + mark, file + size, NULL, 0, 0};
 }
 
-// Reads the next line that is not blank, and leaves room for a newline after it. Returns 0 at the
-// end of the file.
+// Finds the next line that is not blank. Returns 0 if there is none.
 static int next_line(Lines *lines) {
-    int c = 0;
-    for (lines->length = 0; lines->length == 0 && c != EOF; strip(lines)) {
-        lines->number++;
-        while ((c = getc(lines->f)) != EOF && c != '\n' && c != '\r') {
-            if (lines->length == MAX_LINE) {
-                say(1, "line %lu of %s has more than %d bytes", lines->number, lines->path,
-                    MAX_LINE);
-            }
-            lines->text = reserve(lines->text, &lines->capacity, lines->length + 2);
-            lines->text[lines->length++] = (unsigned char)c;
+    for (lines->length = 0; lines->length == 0 && lines->at < lines->end; lines->number++) {
+        size_t n;
+        for (lines->text = lines->at; lines->at < lines->end; lines->at += n) {
+            uint32_t code;
+            if (*lines->at == '\n' || *lines->at == '\r') break;
+            n = read_utf8(lines->at, (size_t)(lines->end - lines->at), &code);
+            int space = n > 0 && is_space(code);
+            if (n == 0) n = 1; // a byte that is no character
+            if (!space) lines->length = (size_t)(lines->at + n - lines->text);
+            else if (lines->length == 0) lines->text = lines->at + n;
         }
-        if (c == '\r' && (c = getc(lines->f)) != '\n') ungetc(c, lines->f); // \r\n ends one line
-        if (ferror(lines->f)) say(1, "cannot read %s: %s", lines->path, strerror(errno));
+        if (lines->end - lines->at > 1 && lines->at[0] == '\r' && lines->at[1] == '\n') lines->at++;
+        lines->at += lines->at < lines->end;
     }
-    if (lines->length > 0) return 1;
-    fclose(lines->f);
-    free(lines->text);
-    return 0;
+    if (lines->length == 0) free(lines->file);
+    return lines->length > 0;
 }
 
 // A hash set of lines, for -x and -u. It keeps 64 bits of each: that a new line has the bits of one
@@ -954,9 +575,9 @@ typedef struct {
     size_t n_slots, count; // n_slots is a power of two
 } Set;
 
-static uint64_t hash_of(const char *line, size_t n) {
+static uint64_t hash_of(const unsigned char *line, size_t n) {
     uint64_t hash = n;
-    for (size_t i = 0; i < n; i++) hash = splitmix64(hash + (unsigned char)line[i]);
+    for (size_t i = 0; i < n; i++) hash = splitmix64(hash + line[i]);
     return hash > 0 ? hash : 1;
 }
 
@@ -968,18 +589,260 @@ static uint64_t *slot_of(const Set *set, uint64_t hash) { // where it is, or whe
 
 static void insert(Set *set, uint64_t hash) {
     if (2 * set->count >= set->n_slots) { // at most half full, so that searches are short
-        Set larger = {NULL, set->n_slots ? 2 * set->n_slots : 1024, set->count};
+        Set larger = {NULL, set->n_slots ? 2 * set->n_slots : 1024, 0};
         larger.slots = calloc(larger.n_slots, sizeof *larger.slots);
         if (!larger.slots) say(1, "not enough memory");
-        for (size_t i = 0; i < set->n_slots; i++) {
-            if (set->slots[i]) *slot_of(&larger, set->slots[i]) = set->slots[i];
-        }
+        for (size_t i = 0; i < set->n_slots; i++) if (set->slots[i]) insert(&larger, set->slots[i]);
         free(set->slots);
         *set = larger;
     }
     uint64_t *slot = slot_of(set, hash);
     set->count += *slot == 0;
     *slot = hash;
+}
+
+// -----------------------------------------------------------------------------
+// Reading a model. Nothing in the file is trusted: every number is checked when it is read, and
+// memory is taken only for numbers that the file is long enough to hold.
+
+typedef struct {
+    const char *path;
+    const unsigned char *at, *end; // what is not read yet
+} Reader;
+
+static void damaged(const Reader *r, const char *how) {
+    say(1, "%s is damaged: %s", r->path, how);
+}
+
+static void need(const Reader *r, uint64_t n) {
+    if (n > (size_t)(r->end - r->at)) damaged(r, "it is too short");
+}
+
+static uint32_t little_endian(const unsigned char *p) {
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+// The CRC-32 of zlib, PNG and Ethernet.
+static uint32_t crc32(const unsigned char *data, size_t size) {
+    uint32_t table[256], crc = 0xFFFFFFFF;
+    for (uint32_t i = 0; i < 256; i++) {
+        table[i] = i;
+        for (int bit = 0; bit < 8; bit++) {
+            table[i] = table[i] >> 1 ^ (table[i] & 1 ? 0xEDB88320 : 0); // the polynomial
+        }
+    }
+    for (size_t i = 0; i < size; i++) crc = crc >> 8 ^ table[(crc ^ data[i]) & 0xFF];
+    return ~crc;
+}
+
+static uint32_t read_uint32(Reader *r, uint32_t lowest, uint32_t highest) {
+    need(r, 4);
+    uint32_t number = little_endian(r->at);
+    r->at += 4;
+    if (number < lowest || number > highest) damaged(r, "its sizes are out of range");
+    return number;
+}
+
+static double read_double(Reader *r, double highest) {
+    uint64_t bits = read_uint32(r, 0, UINT32_MAX);
+    bits |= (uint64_t)read_uint32(r, 0, UINT32_MAX) << 32;
+    double number;
+    memcpy(&number, &bits, 8);
+    if (!(number >= 0 && number <= highest)) damaged(r, "a discount or the weight is out of range");
+    return number;
+}
+
+// A number in LEB128: 7 bits per byte, the lowest first; the other bit is set in all but the last.
+static uint32_t read_number(Reader *r, uint32_t lowest, uint32_t highest) {
+    uint64_t number = 0;
+    for (unsigned shift = 0; shift < 35; shift += 7) {
+        need(r, 1);
+        unsigned char byte = *r->at++;
+        number |= (uint64_t)(byte & 0x7F) << shift;
+        if (byte >= 0x80) continue;
+        if (number < lowest || number > highest || (byte == 0 && shift > 0)) break;
+        return (uint32_t)number;
+    }
+    damaged(r, "its n-grams are out of range");
+    return lowest;
+}
+
+// Limited to less than 2^50, no sum in forward() overflows, and none is a nan, whose sign differs
+// between machines.
+static float read_float(Reader *r) {
+    uint32_t bits = read_uint32(r, 0, UINT32_MAX), exponent = bits >> 23 & 0xFF;
+    if (exponent >= 127 + 50) damaged(r, "a weight is not finite, or 2^50 or more");
+    return float_of(bits);
+}
+
+static void read_vocab(Reader *r, Model *m) {
+    need(r, 2 * m->vocab_size); // a token has at least two bytes
+    m->vocab = allocate(m->vocab_size, sizeof(Token));
+    m->code = allocate(m->vocab_size, sizeof(uint32_t));
+    for (size_t v = 0; v < m->vocab_size; v++) {
+        need(r, 1);
+        uint8_t length = *r->at++;
+        need(r, length);
+        if (length == 0 || read_utf8(r->at, length, &m->code[v]) != length) {
+            damaged(r, "a token is not a character");
+        }
+        if ((v == 0) != (m->code[v] == '\n') || (v > 1 && m->code[v - 1] >= m->code[v])) {
+            damaged(r, "its vocabulary is out of order");
+        }
+        m->vocab[v].length = length;
+        memcpy(m->vocab[v].utf8, r->at, length);
+        r->at += length;
+    }
+}
+
+static void read_network(Reader *r, Model *m) {
+    size_t B = m->block_size, V = m->vocab_size, E = m->n_embd, H = m->n_hidden;
+    need(r, 4 * ((uint64_t)V * E + (uint64_t)B * E * H + H + (uint64_t)H * V + V));
+    m->n_groups = (V + WIDTH - 1) / WIDTH;
+    m->n_inputs = (H + 3) / 4 * 4;
+    m->n_rows = ROWS_MEMORY / (H * sizeof(float));
+    if (m->n_rows > B * V) m->n_rows = B * V;
+    m->C = allocate((uint64_t)V * E, sizeof(float));
+    m->W1 = allocate((uint64_t)B * E * H, sizeof(float));
+    m->b1 = allocate(H, sizeof(float));
+    m->W2 = allocate((uint64_t)m->n_groups * m->n_inputs, WIDTH * sizeof(float));
+    m->b2 = allocate(m->n_groups, WIDTH * sizeof(float));
+    m->h = allocate(m->n_inputs, sizeof(float));
+    m->logits = allocate(m->n_groups, WIDTH * sizeof(float));
+    m->rows = allocate(m->n_rows, H * sizeof(float));
+    m->row_key = allocate(m->n_rows, sizeof(uint32_t));
+    for (size_t i = 0; i < V * E; i++) m->C[i] = read_float(r);
+    for (size_t i = 0; i < B * E * H; i++) m->W1[i] = read_float(r);
+    for (size_t j = 0; j < H; j++) m->b1[j] = read_float(r);
+    for (size_t j = 0; j < H; j++) {
+        for (size_t v = 0; v < V; v++) {
+            m->W2[(v / WIDTH * m->n_inputs + j) * WIDTH + v % WIDTH] = read_float(r);
+        }
+    }
+    for (size_t v = 0; v < V; v++) m->b2[v] = read_float(r);
+}
+
+// Reads the sizes of n groups. Returns where each starts in an array of them all, (n + 1).
+static uint32_t *read_groups(Reader *r, uint32_t n, uint32_t lowest, uint32_t highest,
+                             uint32_t total) {
+    uint64_t end = 0;
+    need(r, n); // a number has at least one byte
+    uint32_t *first = allocate((uint64_t)n + 1, sizeof *first);
+    for (uint32_t i = 0; i < n; i++) {
+        end += read_number(r, lowest, highest);
+        first[i + 1] = (uint32_t)end;
+    }
+    if (end != total) damaged(r, "its n-grams do not add up");
+    return first;
+}
+
+// Reads the tokens of n groups, which rise in each.
+static uint32_t *read_tokens(Reader *r, uint32_t n, const uint32_t *first, uint32_t vocab_size) {
+    need(r, first[n]);
+    uint32_t *tokens = allocate(first[n], sizeof *tokens);
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t at = first[i]; at < first[i + 1]; at++) {
+            tokens[at] = read_number(r, at > first[i] ? tokens[at - 1] + 1 : 0, vocab_size - 1);
+        }
+    }
+    return tokens;
+}
+
+static void read_order(Reader *r, uint32_t vocab_size, Order *order, Order *parents) {
+    uint32_t n = order->n_contexts;
+    if (parents) {
+        parents->first_child = read_groups(r, parents->n_contexts, 0, vocab_size, n);
+        order->left = read_tokens(r, parents->n_contexts, parents->first_child, vocab_size);
+    }
+    order->first_gram = read_groups(r, n, 1, vocab_size, order->n_grams);
+    order->token = read_tokens(r, n, order->first_gram, vocab_size);
+    need(r, order->n_grams);
+    order->kept = allocate(order->n_grams, sizeof(double));
+    order->backoff = allocate(n, sizeof(double));
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t start = order->first_gram[i], end = order->first_gram[i + 1];
+        double total = 0, taken = 0;
+        for (uint32_t g = start; g < end; g++) {
+            uint32_t count = read_number(r, 1, UINT32_MAX);
+            double discount = order->discount[count < 3 ? count - 1 : 2];
+            total += count;
+            taken += discount;
+            order->kept[g] = count - discount;
+        }
+        for (uint32_t g = start; g < end; g++) order->kept[g] /= total;
+        order->backoff[i] = taken / total;
+    }
+}
+
+// What version 2 adds: the weight of the network, and the n-grams.
+static void read_ngrams(Reader *r, Model *m) {
+    m->weight = read_double(r, 1);
+    m->n_orders = read_uint32(r, 0, MAX_CONTEXT + 1);
+    if ((m->n_orders == 0 && m->weight != 1) || (m->n_hidden == 0 && m->weight != 0)) {
+        damaged(r, "the weight of its network is wrong");
+    }
+    m->orders = allocate(m->n_orders, sizeof(Order));
+    for (size_t k = 0; k < m->n_orders; k++) {
+        m->orders[k].n_contexts = read_uint32(r, 1, k == 0 ? 1 : UINT32_MAX);
+        m->orders[k].n_grams = read_uint32(r, 1, UINT32_MAX);
+        for (int i = 0; i < 3; i++) m->orders[k].discount[i] = read_double(r, i + 1);
+    }
+    for (size_t k = 0; k < m->n_orders; k++) {
+        read_order(r, (uint32_t)m->vocab_size, &m->orders[k], k > 0 ? &m->orders[k - 1] : NULL);
+    }
+}
+
+static void read_model(Model *m, const char *path) {
+    size_t size;
+    unsigned char *file = read_file(path, "NPLM", &size);
+    if (size < 28 || memcmp(file, "NPLM", 4) != 0) {
+        say(1, "%s is not a model written by export.py", path);
+    }
+    Reader reader = {path, file + 4, file + size - 4}, *r = &reader;
+    if (little_endian(r->end) != crc32(file, size - 4)) damaged(r, "its checksum is wrong");
+    uint32_t version = read_uint32(r, 0, UINT32_MAX);
+    if (version < 1 || version > 2) say(1, "%s is of another version: run export.py again", path);
+    uint32_t network = version == 1 || little_endian(r->at) > 0; // 0 or 1
+    m->block_size = read_uint32(r, network, network * MAX_CONTEXT);
+    m->vocab_size = read_uint32(r, 2, 0x110000); // as many as Unicode has
+    m->n_embd = read_uint32(r, network, network * 1024); // the limits of mlp.py
+    m->n_hidden = read_uint32(r, network, network * 65536);
+    m->weight = 1;
+    read_vocab(r, m);
+    size_t padding = (size_t)(file - r->at) % 4; // up to a multiple of 4
+    need(r, padding);
+    r->at += padding;
+    if (network) read_network(r, m);
+    if (version == 2) read_ngrams(r, m);
+    if (r->at < r->end) damaged(r, "it is too long");
+    free(file);
+}
+
+static void set_up(Sampler *s) {
+    const Model *m = &s->model;
+    size_t vocab_size = m->vocab_size;
+    s->context_size = m->block_size > 1 ? m->block_size : 1; // 1, for what key_of() assumes
+    if (m->n_orders > s->context_size + 1) s->context_size = m->n_orders - 1;
+    if (s->top_k == 0 || s->top_k > vocab_size) s->top_k = vocab_size;
+    if (s->temperature == 0) { // the limit: the likeliest
+        s->temperature = 1;
+        s->top_k = 1;
+    }
+    s->mixed = allocate(vocab_size, sizeof(double));
+    s->p = allocate(vocab_size, sizeof(float));
+    s->ranking = allocate(vocab_size, sizeof(Candidate));
+    s->threshold = allocate(vocab_size, sizeof(int32_t));
+    s->entry_size = (4 + vocab_size + LINE - 1) / LINE * LINE;
+    s->base = vocab_size | 1; // odd: were it even, the tokens of long contexts would leave the key
+    s->n_sets = CACHE_MEMORY / 4 / s->entry_size;
+    s->top_weight = 1;
+    double n_keys = (double)s->base; // base^context_size: more sets than that are of no use
+    for (size_t i = 1; i < s->context_size; i++) {
+        s->top_weight *= s->base;
+        n_keys *= (double)s->base;
+    }
+    if (n_keys < (double)s->n_sets) s->n_sets = (size_t)n_keys;
+    s->cache = allocate(s->n_sets, 2 * s->entry_size * sizeof(int16_t));
 }
 
 // -----------------------------------------------------------------------------
@@ -1000,7 +863,7 @@ static float compute_nll(Sampler *s, const int32_t *context, int32_t token) {
 static float nll_of(Sampler *s, const int32_t *context, int32_t token) {
     static struct { uint64_t key; float nll; } cache[1 << 17], *place;
     uint64_t key = key_of(s, context) * s->base + (uint64_t)token + 1; // 0 is an empty place
-    place = &cache[key * GOLDEN >> 47];
+    place = &cache[key % (sizeof cache / sizeof *cache - 1)];
     if (place->key != key) place->nll = compute_nll(s, context, token);
     place->key = key;
     return place->nll;
@@ -1013,19 +876,21 @@ static void score(Sampler *s, const char *path) {
     unsigned long n_tokens = 0, n_bad = 0;
     Lines lines = open_lines(path);
     while (!ferror(stdout) && next_line(&lines)) {
-        int32_t context[MAX_CONTEXT + 1] = {0}, token = 1;
+        int32_t context[MAX_CONTEXT + 1] = {0}, token = 1; // context_size tokens, then the next one
         unsigned long count = 0;
         double nll = 0;
-        lines.text[lines.length] = '\n'; // the boundary
         for (size_t at = 0, length; token != 0; at += length, count++) {
-            length = read_token(&s->model, lines.text + at, lines.length + 1 - at, &token);
-            if (token == 0 && at < lines.length) {
-                if (n_bad++ == 0) {
-                    say(0, "line %lu of %s is left out: the model does not know '%.*s'",
-                        lines.number, path, (int)length, (char *)lines.text + at);
+            token = 0, length = 0; // the boundary, after the last character
+            if (at < lines.length) {
+                length = read_token(&s->model, lines.text + at, lines.length - at, &token);
+                if (token == 0) {
+                    if (n_bad++ == 0) {
+                        say(0, "line %lu of %s is left out: the model does not know '%.*s'",
+                            lines.number, path, (int)length, (char *)lines.text + at);
+                    }
+                    count = 0;
+                    break;
                 }
-                count = 0;
-                break;
             }
             nll += (double)nll_of(s, context, token);
             context[s->context_size] = token;
@@ -1035,7 +900,8 @@ static void score(Sampler *s, const char *path) {
         total += nll;
         n_tokens += count;
         printf("%.6f\t", nll / (double)count);
-        fwrite(lines.text, 1, lines.length + 1, stdout);
+        fwrite(lines.text, 1, lines.length, stdout);
+        putchar('\n');
     }
     finish_output(); // if a line could not be printed, there is no mean
     if (n_bad) say(0, "%lu line%s of %s left out in all", n_bad, n_bad == 1 ? "" : "s", path);
@@ -1043,34 +909,21 @@ static void score(Sampler *s, const char *path) {
     fprintf(stderr, "mean %.6f nats over %lu tokens\n", total / (double)n_tokens, n_tokens);
 }
 
-// Prints n_names names that are not in seen; if unique, they are added to it.
-static void generate(Sampler *s, uint64_t n_names, Set *seen, int unique) {
-    static char output[1 << 16];
-    size_t n_bytes = 0;
-    uint64_t n_printed = 0;
-    int n_tries = 0;
-    while (n_printed < n_names && n_tries < MAX_TRIES && !ferror(stdout)) {
-        char *name = output + n_bytes;
-        size_t length = next_name(s, name);
-        if (seen->count > 0) {
-            uint64_t hash = hash_of(name, length);
-            n_tries++;
-            if (*slot_of(seen, hash)) continue;
-            if (unique) insert(seen, hash);
+// Sets what every name starts with.
+static void start_with(Sampler *s, const char *prefix) {
+    const unsigned char *text = (const unsigned char *)prefix;
+    size_t n = strlen(prefix), length;
+    if (n > MAX_LEN) say(2, "the prefix has more than %d bytes", MAX_LEN);
+    for (size_t at = 0; at < n; at += length, s->n_prefix++) {
+        int32_t token, lower = 0;
+        length = read_token(&s->model, text + at, n - at, &token);
+        if (token == 0) {
+            unsigned char small = text[at] | 0x20;
+            if (text[at] >= 'A' && text[at] <= 'Z') read_token(&s->model, &small, 1, &lower);
+            say(2, "the model does not know '%.*s', which is in the prefix%s", (int)length,
+                prefix + at, lower ? "; try lower case" : "");
         }
-        name[length] = '\n';
-        n_tries = 0;
-        n_printed++;
-        n_bytes += length + 1;
-        if (n_bytes > sizeof output - MAX_NAME) {
-            fwrite(output, 1, n_bytes, stdout);
-            n_bytes = 0;
-        }
-    }
-    fwrite(output, 1, n_bytes, stdout);
-    if (n_tries == MAX_TRIES) {
-        say(1, "found %llu new names; then %d in a row were not new",
-            (unsigned long long)n_printed, n_tries);
+        for (size_t i = 0; i < BATCH; i++) s->tokens[i][s->context_size + s->n_prefix] = token;
     }
 }
 
@@ -1093,23 +946,22 @@ static const char usage[] =
     "  -e FILE         score instead: the loss of every line of FILE, in nats per token\n"
     "  -h, --help      show this\n";
 
-static uint64_t parse_whole(const char *option, const char *text, uint64_t lowest,
-                            uint64_t highest) {
+static uint64_t parse_whole(char option, const char *text, uint64_t lowest, uint64_t highest) {
     char *end;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || errno || value < lowest || value > highest) {
-        say(2, "%s takes a whole number from %llu to %llu, not '%s'", option,
-             (unsigned long long)lowest, (unsigned long long)highest, text);
+        say(2, "-%c takes a whole number from %llu to %llu, not '%s'", option,
+            (unsigned long long)lowest, (unsigned long long)highest, text);
     }
     return value;
 }
 
-static float parse_real(const char *option, const char *text, double lowest, double highest) {
+static float parse_real(char option, const char *text, double highest) {
     char *end;
     double value = strtod(text, &end);
-    if (end == text || *end || !(value >= lowest && value <= highest)) { // nan is in no range
-        say(2, "%s takes a number from %g to %g, not '%s'", option, lowest, highest, text);
+    if (end == text || *end || !(value >= 0 && value <= highest)) { // nan is in no range
+        say(2, "-%c takes a number from 0 to %g, not '%s'", option, highest, text);
     }
     return (float)value;
 }
@@ -1118,49 +970,83 @@ typedef struct {
     const char *model, *prefix, *scored;
     char **excluded; // (n_excluded): the files of -x
     int n_excluded, unique, seeded;
-    uint64_t n_names, seed;
+    uint64_t n_names, first;
 } Options;
 
-// Sets the option of a letter that takes a value.
-static void set_option(Options *o, Sampler *s, char letter, char *value) {
-    const uint64_t most = UINT64_MAX / MAX_LEN / 2; // a name takes MAX_LEN of 2^64 random numbers
-    char name[] = {'-', letter, 0};
-    if (!value) say(2, "%s needs a value", name);
-    if (letter == 'n') o->n_names = parse_whole(name, value, 0, most);
-    if (letter == 's') o->seed = parse_whole(name, value, 0, UINT64_MAX);
-    if (letter == 's') o->seeded = 1;
-    if (letter == 'f') s->number = parse_whole(name, value, 0, most);
-    if (letter == 't') s->temperature = parse_real(name, value, 0, 1000);
-    if (letter == 'k') s->top_k = (size_t)parse_whole(name, value, 1, INT32_MAX);
-    if (letter == 'p') s->top_p = parse_real(name, value, 0, 1);
-    if (letter == 'i') o->prefix = value;
-    if (letter == 'x') o->excluded[o->n_excluded++] = value;
-    if (letter == 'e') o->scored = value;
-}
-
 static void parse_options(int argc, char **argv, Options *o, Sampler *s) {
+    const uint64_t most = UINT64_MAX / MAX_LEN / 2; // a name takes MAX_LEN of 2^64 random numbers
     const char *sampling = NULL; // an option that is not for scoring
     o->excluded = argv; // its front, which has been read, takes them
     for (int i = 1; i < argc; i++) {
-        const char *option = argv[i];
-        char letter = strcmp(option, "--help") == 0 ? 'h' : option[0] == '-' ? option[1] : 0;
+        char *option = argv[i], letter = option[1], *value = option;
         if (option[0] != '-') {
             if (o->model) say(2, "there is one model too many: '%s'", option);
             o->model = option;
-        } else if (strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0) {
+            continue;
+        }
+        if (strcmp(option, "-h") == 0 || strcmp(option, "--help") == 0) {
             fputs(usage, stdout);
             finish_output();
             exit(0);
-        } else if (strcmp(option, "-u") == 0) {
-            o->unique = 1;
-        } else if (letter && strchr("nsftkpixe", letter)) {
-            set_option(o, s, letter, option[2] ? argv[i] + 2 : argv[++i]); // -n20 or -n 20
-        } else {
+        }
+        if (letter && strchr("nsftkpixe", letter)) { // -n20 or -n 20
+            value = option[2] ? option + 2 : argv[++i];
+            if (!value) say(2, "-%c needs a value", letter);
+        } else if (strcmp(option, "-u") != 0) {
             say(2, "there is no option '%s'", option);
         }
-        if (letter && letter != 'e') sampling = option;
+        switch (letter) {
+            case 'n': o->n_names = parse_whole('n', value, 0, most); break;
+            case 's': s->seed = parse_whole('s', value, 0, UINT64_MAX); o->seeded = 1; break;
+            case 'f': o->first = parse_whole('f', value, 0, most); break;
+            case 't': s->temperature = parse_real('t', value, 1000); break;
+            case 'k': s->top_k = (size_t)parse_whole('k', value, 1, INT32_MAX); break;
+            case 'p': s->top_p = parse_real('p', value, 1); break;
+            case 'i': o->prefix = value; break;
+            case 'x': o->excluded[o->n_excluded++] = value; break;
+            case 'u': o->unique = 1; break;
+            default: o->scored = value;
+        }
+        if (letter != 'e') sampling = option;
     }
     if (o->scored && sampling) say(2, "-e scores and does not sample: leave out %s", sampling);
+}
+
+// Prints names that are not in seen; with -u, adds them to it.
+void generate(Sampler *s, const Options *o, Set *seen) {
+    static char output[1 << 16];
+    size_t n_bytes = 0;
+    uint64_t n_printed = 0, number = o->first;
+    int n_tries = 0;
+    while (n_printed < o->n_names && n_tries < MAX_TRIES && !ferror(stdout)) {
+        size_t n = o->n_names - n_printed < BATCH ? (size_t)(o->n_names - n_printed) : BATCH;
+        sample_batch(s, number, n);
+        number += n;
+        for (size_t i = 0; i < n && n_tries < MAX_TRIES; i++) {
+            char *name = output + n_bytes;
+            size_t length = write_name(s, i, name);
+            if (seen->count > 0) {
+                uint64_t hash = hash_of((unsigned char *)name, length);
+                n_tries++;
+                if (*slot_of(seen, hash)) continue;
+                if (o->unique) insert(seen, hash);
+                n_tries = 0;
+            }
+            n_printed++;
+            name[length] = '\n';
+            n_bytes += length + 1;
+            if (n_bytes + 4 * (MAX_LEN + 1) > sizeof output) {
+                fwrite(output, 1, n_bytes, stdout);
+                n_bytes = 0;
+            }
+        }
+    }
+    fwrite(output, 1, n_bytes, stdout);
+    finish_output();
+    if (n_tries == MAX_TRIES) {
+        say(1, "found %llu new names; then %d in a row were not new",
+            (unsigned long long)n_printed, n_tries);
+    }
 }
 
 // Whether the compiler rounds after every operation, and adds in the order of the text.
@@ -1172,39 +1058,29 @@ static int is_exact(void) {
 
 int main(int argc, char **argv) {
     static Sampler s = {.temperature = 1, .top_p = 1};
-    Options o = {.prefix = "", .n_names = 20, .model = NULL};
-    Set seen = {0};
-    size_t size;
+    Options o = {.model = NULL, .prefix = "", .n_names = 20};
+    static Set seen; // static, for the leak checker of the tests
     parse_options(argc, argv, &o, &s);
-    if (!o.model) o.model = "out/mlp.bin";
     if (!is_exact()) say(1, "built for other arithmetic: use -std=c11, no part of -ffast-math");
-    if (!o.scored && !o.seeded) {
-        struct timespec now;
-        timespec_get(&now, TIME_UTC);
-        // 24 bits of it, to be typed again
-        o.seed = splitmix64((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 40;
-    }
-    s.seed = o.seed;
-    unsigned char *file = read_file(o.model, &size);
-    const char *error = open_sampler(&s, file, size);
-    if (error) say(1, "%s is %s", o.model, error);
-    free(file);
+    read_model(&s.model, o.model ? o.model : "out/mlp.bin");
+    set_up(&s);
     if (o.scored) {
         score(&s, o.scored);
-    } else {
-        error = start_with(&s, o.prefix);
-        if (error) say(2, "%s", error);
-        if (!o.seeded) fprintf(stderr, "seed %llu\n", (unsigned long long)o.seed);
-        if (o.unique || o.n_excluded) insert(&seen, hash_of("", 0)); // an empty name is never new
-        for (int i = 0; i < o.n_excluded; i++) {
-            Lines lines = open_lines(o.excluded[i]);
-            while (next_line(&lines)) insert(&seen, hash_of((char *)lines.text, lines.length));
-        }
-        generate(&s, o.n_names, &seen, o.unique);
+        return 0;
     }
-    finish_output();
-    free(seen.slots);
-    close_sampler(&s); // so that the leak checkers of the tests can tell what else is not freed
+    start_with(&s, o.prefix);
+    if (!o.seeded) {
+        struct timespec now;
+        timespec_get(&now, TIME_UTC);
+        s.seed = splitmix64((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 40;
+        fprintf(stderr, "seed %llu\n", (unsigned long long)s.seed); // 24 bits, to be typed again
+    }
+    s.seed = splitmix64(s.seed); // else the numbers of two seeds might be the same, shifted
+    if (o.unique || o.n_excluded) insert(&seen, hash_of(NULL, 0)); // an empty name is never new
+    for (int i = 0; i < o.n_excluded; i++) {
+        Lines lines = open_lines(o.excluded[i]);
+        while (next_line(&lines)) insert(&seen, hash_of(lines.text, lines.length));
+    }
+    generate(&s, &o, &seen);
     return 0;
 }
-#endif

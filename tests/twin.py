@@ -145,12 +145,13 @@ def accumulate(p):
     return np.add.accumulate(p, axis=1, dtype=np.float64)
 
 
-def keep_likeliest(p, most, share):
-    """p, 0 for all but the likeliest: the fewest that have a share of the sum, and at most `most`."""
-    ranking = np.argsort(-p, axis=1, kind="stable")[:, :most]  # equals in order of token
+def keep_likeliest(p, top_k, top_p):
+    """p, 0 for all but the top_k likeliest, and for all but the fewest of these with a share top_p
+    of their sum."""
+    ranking = np.argsort(-p, axis=1, kind="stable")[:, :top_k]  # equals in order of token
     upto = accumulate(np.take_along_axis(p, ranking, axis=1))
     before = np.pad(upto[:, :-1], [(0, 0), (1, 0)])
-    kept = before < np.float64(F(share)) * accumulate(p)[:, -1:] if share < 1 else upto > -1
+    kept = before < np.float64(F(top_p)) * upto[:, -1:]
     kept[:, 0] = True
     mask = np.zeros(p.shape, bool)
     np.put_along_axis(mask, ranking, kept, axis=1)
@@ -159,6 +160,8 @@ def keep_likeliest(p, most, share):
 
 def distribution(model, X, temperature=1, top_k=None, top_p=1):
     """After each context: p (N, vocab_size), but for a common factor, and the thresholds."""
+    if temperature == 0:  # the likeliest
+        temperature = top_k = 1
     T = F(temperature)
     if model.orders:
         p = model.mixed(X).astype(F)
@@ -168,15 +171,10 @@ def distribution(model, X, temperature=1, top_k=None, top_p=1):
     else:
         x = model.logits(X)
         p = exponential(x)
-    if T == 0:
-        best = (p if model.orders else x).argmax(axis=1)
-        p = (np.arange(x.shape[1]) == best[:, None]).astype(F)
-    elif T != 1:
+    if T != 1:
         p = np.where(p > 0, exponential(x / T), F(0))
-    if (top_k or p.shape[1]) < p.shape[1]:
-        p = keep_likeliest(p, top_k, 1)
-    if F(top_p) < 1:
-        p = keep_likeliest(p, None, top_p)
+    if (top_k or p.shape[1]) < p.shape[1] or F(top_p) < 1:
+        p = keep_likeliest(p, top_k or None, top_p)
     upto = accumulate(p)
     return p, (upto / upto[:, -1:] * 2.0**30).astype(np.int32)
 
