@@ -4,7 +4,9 @@ import collections
 import contextlib
 import os
 import random
+import runpy
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -50,6 +52,24 @@ def refused(capsys):
         one_sentence(f"{module.__name__}.py", err, *named)
         assert code == status
         return err
+    return run
+
+
+@pytest.fixture
+def run_path(monkeypatch):
+    """run_path(path, *options): runs a script as Python would, but in this process, where torch is
+    imported already; returns its variables. Signals and paths that it sets are set back."""
+    signals = {getattr(signal, name): signal.getsignal(getattr(signal, name))
+               for name in ("SIGINT", "SIGPIPE") if hasattr(signal, name)}
+
+    def run(path, *options):
+        monkeypatch.setattr(sys, "argv", [str(path), *options])
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        try:
+            return runpy.run_path(str(path), run_name="__main__")
+        finally:
+            for number, handler in signals.items():
+                signal.signal(number, handler)
     return run
 
 

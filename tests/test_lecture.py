@@ -1,10 +1,7 @@
 """lecture.py: the data of every other model here, the lecture's network, and steps that go down."""
 
 import re
-import runpy
 import shutil
-import signal
-import sys
 
 import pytest
 import torch
@@ -14,20 +11,13 @@ import mlp
 
 
 @pytest.fixture
-def lecture(monkeypatch, capsys, tmp_path, names):
-    """lecture(*options): what it printed, as lines, and its variables. It runs in this process,
-    whose signals it sets to what a program wants, and with fewer names."""
+def lecture(run_path, capsys, tmp_path, names):
+    """lecture(*options): what it printed, as lines, and its variables. It has fewer names."""
     shutil.copy(ROOT / "lecture.py", tmp_path)
     (tmp_path / "names.txt").write_text("\n".join(names[:600] + names[:200]))
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGPIPE)}
 
     def run(*options):
-        monkeypatch.setattr(sys, "argv", ["lecture.py", *options])
-        try:
-            variables = runpy.run_path(str(tmp_path / "lecture.py"))
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
+        variables = run_path(tmp_path / "lecture.py", *options)
         return capsys.readouterr().out.splitlines(), variables
     return run
 
