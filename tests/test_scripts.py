@@ -39,7 +39,7 @@ while rest:
 
 
 def run_each(*runs, **options):
-    """The stdout and the stderr of `python SCRIPT ...`, for each of the runs, which are such lists."""
+    """The stdout and the stderr of `python SCRIPT ...` for each of the runs, lists of strings."""
     if not hasattr(os, "fork"):
         pytest.skip("this system has no fork")
     argv = [sys.executable, "-Wignore::DeprecationWarning", "-c", EACH, ROOT]
