@@ -155,3 +155,9 @@ def test_ngrams_add_up_to_1(random_mixture):
     p = twin.Model(mixture.bin).mixed(contexts(mixture, 1000))
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-14)
     assert (p > 0).all()
+
+
+def test_without_a_compiler_a_test_is_skipped(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(pytest.skip.Exception, match="no-such-compiler"):
+        cc("-c", "nothing.c")
