@@ -131,7 +131,8 @@ def test_full_disk_under_the_output(tmp_path, full_device):
     mix.main([out_dir])
     runs = [["bigram.py", data, "--max_iters=3"],
             ["mlp.py", data, f"--out_dir={tmp_path / 'other'}", *SMALL, "--max_iters=3"],
-            ["mix.py", out_dir], ["export.py", out_dir]]
+            ["mix.py", out_dir], ["export.py", out_dir], ["mlp.py", "--help"],
+            ["bigram.py", data, "--block_size=12"]]  # an error, after some output
     if importlib.util.find_spec("matplotlib"):
         runs.append(["plot.py", "loss", out_dir])
     assert "PYTHONUNBUFFERED" not in os.environ
