@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, one_sentence
 
 import mlp
 
@@ -64,7 +64,9 @@ def test_the_seed_decides(lecture):
     assert result(1) == result(1) != result(2)
 
 
-def test_wrong_command_line(lecture, capsys):
+@pytest.mark.parametrize("option", ["--stepz=3", "--steps=-5", "--steps=1.5", "--seed="])
+def test_wrong_command_line(lecture, capsys, option):
     with pytest.raises(SystemExit) as stop:
-        lecture("--stepz=3")
-    assert stop.value.code == 2 and "--stepz" in capsys.readouterr().err
+        lecture(option)
+    assert stop.value.code == 2
+    one_sentence("lecture.py", capsys.readouterr().err, option.split("=")[0])
