@@ -9,17 +9,20 @@ same network and changes one thing after another; the README says what each chan
 """
 
 import argparse
+import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C, or head, ends it without a traceback
-    if hasattr(signal, name):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+for name in {"SIGINT", "SIGPIPE"} & vars(signal).keys():  # Ctrl-C, or head, ends it quietly
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
+sys.unraisablehook = lambda error: os._exit(print(  # Python calls it if its last write fails
+    "lecture.py: cannot write the output:", error.exc_value.strerror, file=sys.stderr) or 1)
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[1], usage=argparse.SUPPRESS)
 parser.add_argument("--keep_duplicates", action="store_true", help="keep repeated names")
 parser.add_argument("--steps", type=int, default=200_000, help="training steps (200000)")
@@ -30,12 +33,10 @@ if config.steps < 0:
 
 # data: without the second copy of names that girls and boys share, which could end up in dev
 words = (Path(__file__).parent / "names.txt").read_text(encoding="utf-8").split()
-if not config.keep_duplicates:
-    words = list(dict.fromkeys(words))
+words = words if config.keep_duplicates else list(dict.fromkeys(words))
 itos = ["."] + sorted(set("".join(words)))
 stoi = {ch: i for i, ch in enumerate(itos)}
-random.seed(42)
-random.shuffle(words)
+random.Random(42).shuffle(words)
 
 
 def build_dataset(words):
@@ -73,7 +74,6 @@ seconds = 0.0
 for step in range(config.steps):
     if step % max(1, config.steps // 10) == 0:
         print(f"step {step:7,} | {seconds:6.2f} s | dev {F.cross_entropy(forward(Xdev), Ydev):.4f}")
-
     started = time.perf_counter()
     ix = torch.randint(0, len(Xtr), (32,), generator=g)
     loss = F.cross_entropy(forward(Xtr[ix]), Ytr[ix])

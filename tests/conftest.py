@@ -58,13 +58,14 @@ def refused(capsys):
 @pytest.fixture
 def run_path(monkeypatch):
     """run_path(path, *options): runs a script as Python would, but in this process, where torch is
-    imported already; returns its variables. Signals and paths that it sets are set back."""
+    imported already; returns its variables. Signals and hooks that it sets are set back."""
     signals = {getattr(signal, name): signal.getsignal(getattr(signal, name))
                for name in ("SIGINT", "SIGPIPE") if hasattr(signal, name)}
 
     def run(path, *options):
         monkeypatch.setattr(sys, "argv", [str(path), *options])
         monkeypatch.setattr(sys, "path", sys.path[:])
+        monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
         try:
             return runpy.run_path(str(path), run_name="__main__")
         finally:

@@ -122,7 +122,7 @@ def lecture(tmp_path):
     return shutil.copy(ROOT / "lecture.py", tmp_path)
 
 
-def test_full_disk_under_the_output(tmp_path, full_device):
+def test_full_disk_under_the_output(lecture, tmp_path, full_device):
     """With Python's buffer, which conftest leaves on: then the last print is not the last write."""
     path = tmp_path / "words.txt"
     path.write_bytes((WORDS / "greek.txt").read_bytes())
@@ -132,14 +132,15 @@ def test_full_disk_under_the_output(tmp_path, full_device):
     runs = [["bigram.py", data, "--max_iters=3"],
             ["mlp.py", data, f"--out_dir={tmp_path / 'other'}", *SMALL, "--max_iters=3"],
             ["mix.py", out_dir], ["export.py", out_dir], ["mlp.py", "--help"],
-            ["bigram.py", data, "--block_size=12"]]  # an error, after some output
+            ["bigram.py", data, "--block_size=12"],  # an error, after some output
+            [lecture, "--steps=1"], [lecture, "--help"]]
     if importlib.util.find_spec("matplotlib"):
         runs.append(["plot.py", "loss", out_dir])
     assert "PYTHONUNBUFFERED" not in os.environ
     _, err = run_each(*runs, stdout=full_device, text=True)
     err = err.splitlines(keepends=True)
     for (script, *_), sentence, status in zip(runs, err[::2], err[1::2], strict=True):
-        one_sentence(script, sentence, "output")
+        one_sentence(os.path.basename(script), sentence, "output")
         assert status == "1\n"
 
 
