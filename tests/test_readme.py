@@ -34,7 +34,6 @@ NOT_RUN = {
     "make crosscheck": "takes minutes, and cross compilers",
     "make fuzz": "takes a minute, and clang",
     "make figures": "takes minutes; test_plot.py draws the same pictures",
-    "make clean": "would remove what the tests use",
     "python tests/steps.py --seeds=2": "takes twenty minutes",
 }
 
@@ -114,6 +113,16 @@ def test_command(folder, run_path, capfd, command):
     else:
         SCRIPTS[script].main([*options, *SHORTER.get(script, [])])
     assert capfd.readouterr().out
+
+
+def test_make_clean_removes_the_models_in_out_and_nothing_else(folder):
+    """What a user trained as well, which is why Makefile and README say so."""
+    before = {path.name for path in folder.iterdir()}
+    (folder / "out" / "towns").mkdir()
+    subprocess.run(["make", "clean"], capture_output=True, check=True)
+    assert {path.name for path in folder.iterdir()} == before - {"out", "sample"}
+    for text in (README, (ROOT / "Makefile").read_text(encoding="utf-8")):
+        assert re.search(r"^(# )?make clean .* out with every model in it", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", [c for c in NOT_RUN if c.startswith("make")])
