@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import os
 import random
 import runpy
@@ -212,6 +213,7 @@ class NGrams:
                 p[token] += (c - taken[token]) / sum(counts.values())
         return p
 
+    @functools.cache  # the same file is made many times
     def lists(self):
         """For each order, the lists of numbers as the file has them."""
         result, contexts = [], [()]
