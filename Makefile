@@ -7,7 +7,7 @@
 # make figures            draw the README's pictures again (two minutes)
 # make crosscheck         the same names from every compiler and machine at hand? (two minutes)
 # make fuzz               the loader of sample.c under a fuzzer, RUNS=200000 files, twice
-# make clean              remove what was made, except the Python packages
+# make clean              remove sample, and out with every model in it; not the Python packages
 # Another Python: make PYTHON=python3.12. Another compiler: make CC=clang CFLAGS=-O2.
 
 NAMES = names.txt

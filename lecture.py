@@ -20,16 +20,17 @@ import torch.nn.functional as F
 for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C, or head, ends it without a traceback
     if hasattr(signal, name):
         signal.signal(getattr(signal, name), signal.SIG_DFL)
-parser = argparse.ArgumentParser(description=__doc__.split("\n")[1])
+parser = argparse.ArgumentParser(description=__doc__.split("\n")[1], usage=argparse.SUPPRESS)
 parser.add_argument("--keep_duplicates", action="store_true", help="keep repeated names")
 parser.add_argument("--steps", type=int, default=200_000, help="training steps (200000)")
 parser.add_argument("--seed", type=int, default=2147483647, help="random seed (2147483647)")
 config = parser.parse_args()
+if config.steps < 0:
+    parser.error(f"argument --steps: {config.steps} is below 0")
 
 # data: without the second copy of names that girls and boys share, which could end up in dev
 words = (Path(__file__).parent / "names.txt").read_text(encoding="utf-8").split()
-if not config.keep_duplicates:
-    words = list(dict.fromkeys(words))
+words = words if config.keep_duplicates else list(dict.fromkeys(words))
 itos = ["."] + sorted(set("".join(words)))
 stoi = {ch: i for i, ch in enumerate(itos)}
 random.seed(42)
@@ -56,10 +57,8 @@ for x, y in zip(Xtr[:5].tolist(), Ytr[:5].tolist()):
 # model: weights as torch.randn has them. The first loss is far above log(27) = 3.30, and most of
 # tanh is saturated: the next lecture is about that.
 g = torch.Generator().manual_seed(config.seed)
-C, W1, b1, W2, b2 = parameters = [torch.randn(shape, generator=g) for shape in (
-    (27, 10), (30, 200), (200,), (200, 27), (27,))]
-for p in parameters:
-    p.requires_grad = True
+C, W1, b1, W2, b2 = parameters = [torch.randn(shape, generator=g, requires_grad=True)
+                                  for shape in ((27, 10), (30, 200), (200,), (200, 27), (27,))]
 
 
 def forward(X):
@@ -73,7 +72,6 @@ seconds = 0.0
 for step in range(config.steps):
     if step % max(1, config.steps // 10) == 0:
         print(f"step {step:7,} | {seconds:6.2f} s | dev {F.cross_entropy(forward(Xdev), Ydev):.4f}")
-
     started = time.perf_counter()
     ix = torch.randint(0, len(Xtr), (32,), generator=g)
     loss = F.cross_entropy(forward(Xtr[ix]), Ytr[ix])

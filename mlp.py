@@ -527,8 +527,10 @@ def start(main, argv=None):
         if sys.stdout:  # UTF-8 like the input; a file name that is not text is printed unchanged
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
-        main(argv)
-        return sys.stdout and sys.stdout.flush()
+        try:
+            return main(argv)
+        finally:  # --help and errors too leave output that is not written yet
+            sys.stdout and sys.stdout.flush()
     except UnicodeDecodeError as e:
         said = (f"the input file is not UTF-8 in line {e.object.count(10, 0, e.start) + 1:,}; "
                 "convert it first, for instance with iconv -f latin1 -t utf-8 OLD > NEW")

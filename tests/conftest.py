@@ -2,9 +2,12 @@
 
 import collections
 import contextlib
+import functools
 import os
 import random
+import runpy
 import shlex
+import signal
 import struct
 import subprocess
 import sys
@@ -26,7 +29,7 @@ os.environ.update(OMP_NUM_THREADS="1")         # for the scripts that the tests 
 os.environ.pop("PYTHONUNBUFFERED", None)       # a user's shell has none, and it hides errors
 torch.set_num_threads(1)  # the models are small: a second thread costs more than it brings
 
-COMPILE = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+COMPILE = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
 
 
@@ -50,6 +53,24 @@ def refused(capsys):
         one_sentence(f"{module.__name__}.py", err, *named)
         assert code == status
         return err
+    return run
+
+
+@pytest.fixture
+def run_path(monkeypatch):
+    """run_path(path, *options): runs a script as Python would, but in this process, where torch is
+    imported already; returns its variables. Signals that it sets are set back."""
+    signals = {getattr(signal, name): signal.getsignal(getattr(signal, name))
+               for name in ("SIGINT", "SIGPIPE") if hasattr(signal, name)}
+
+    def run(path, *options):
+        monkeypatch.setattr(sys, "argv", [str(path), *options])
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        try:
+            return runpy.run_path(str(path), run_name="__main__")
+        finally:
+            for number, handler in signals.items():
+                signal.signal(number, handler)
     return run
 
 
@@ -138,8 +159,8 @@ def trained(tmp_path_factory):
     return Reference(out_dir)
 
 
-@pytest.fixture
-def random_model(trained, tmp_path):
+@pytest.fixture(scope="session")
+def random_model(trained, tmp_path_factory):
     """random_model(characters, block_size, n_embd, n_hidden): a model with random weights."""
     def make(characters, block_size=3, n_embd=4, n_hidden=16, change=lambda model: None):
         itos = ["\n"] + sorted(characters)
@@ -153,8 +174,9 @@ def random_model(trained, tmp_path):
         config = dict(trained.run["config"], block_size=block_size, n_embd=n_embd,
                       n_hidden=n_hidden)
         best = dict(trained.run["best"], model=model.state_dict())
-        torch.save(dict(trained.run, best=best, config=config, itos=itos), tmp_path / "mlp.pt")
-        return Reference(tmp_path)
+        folder = tmp_path_factory.mktemp("random")
+        torch.save(dict(trained.run, best=best, config=config, itos=itos), folder / "mlp.pt")
+        return Reference(folder)
     return make
 
 
@@ -190,6 +212,7 @@ class NGrams:
                 p[token] += (c - taken[token]) / sum(counts.values())
         return p
 
+    @functools.cache  # the same file is made many times
     def lists(self):
         """For each order, the lists of numbers as the file has them."""
         result, contexts = [], [()]
@@ -275,15 +298,15 @@ def mixture(trained, names, tmp_path_factory):
     return Mixture(path, trained, ngrams, 0.7, trained.itos)
 
 
-@pytest.fixture
-def random_mixture(random_model, tmp_path):
+@pytest.fixture(scope="session")
+def random_mixture(random_model, tmp_path_factory):
     """random_mixture(characters, n_orders, weight): random lines, counted; a random network, but
     for weight 0."""
     def make(characters, n_orders, weight, discounts=(0.6, 1.1, 1.4), n_lines=60):
         itos, rng = ["\n"] + sorted(characters), random.Random(0)
         lines = [rng.choices(range(1, len(itos)), k=rng.randint(1, 12)) for _ in range(n_lines)]
         reference = random_model(characters) if weight else None
-        return Mixture(tmp_path / "mixed.bin", reference,
+        return Mixture(tmp_path_factory.mktemp("random") / "mixed.bin", reference,
                        NGrams(lines, len(itos), n_orders, discounts), weight, itos)
     return make
 
@@ -291,12 +314,18 @@ def random_mixture(random_model, tmp_path):
 # -----------------------------------------------------------------------------
 # sample.c
 
-def build(compiler, flags, program):
+def cc(*args, compiler=None, **options):
+    """Runs the C compiler; without one, the test is skipped."""
+    compiler = compiler or os.environ.get("CC", "cc")
     try:
-        return subprocess.run([*shlex.split(compiler), *COMPILE, *flags, ROOT / "sample.c", "-o",
-                               program], capture_output=True, text=True)
+        return subprocess.run([*shlex.split(compiler), "-std=c11", *args], **options)
     except FileNotFoundError:
         pytest.skip(f"there is no {compiler} here")
+
+
+def build(flags, program, compiler=None):
+    return cc(*COMPILE, *flags, ROOT / "sample.c", "-o", program, compiler=compiler,
+              capture_output=True, text=True)
 
 
 class Program:
@@ -327,7 +356,7 @@ class Program:
 def program(tmp_path_factory):
     """sample.c as a user has it."""
     path = tmp_path_factory.mktemp("build") / "sample"
-    done = build(os.environ.get("CC", "cc"), ["-O2"], path)
+    done = build(["-O2"], path)
     assert done.returncode == 0, done.stderr
     return Program(path)
 
@@ -336,7 +365,7 @@ def program(tmp_path_factory):
 def sanitized(tmp_path_factory):
     """sample.c with AddressSanitizer and UBSan: what they find goes to stderr."""
     path = tmp_path_factory.mktemp("build") / "sanitized"
-    if build(os.environ.get("CC", "cc"), SANITIZE, path).returncode:
+    if build(SANITIZE, path).returncode:
         pytest.skip("this compiler cannot link the sanitizers")
     if subprocess.run([path, "-h"], capture_output=True).returncode:  # under ulimit -v, for one
         pytest.skip("AddressSanitizer cannot run here")

@@ -1,33 +1,23 @@
 """lecture.py: the data of every other model here, the lecture's network, and steps that go down."""
 
 import re
-import runpy
 import shutil
-import signal
-import sys
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, one_sentence
 
 import mlp
 
 
 @pytest.fixture
-def lecture(monkeypatch, capsys, tmp_path, names):
-    """lecture(*options): what it printed, as lines, and its variables. It runs in this process,
-    whose signals it sets to what a program wants, and with fewer names."""
+def lecture(run_path, capsys, tmp_path, names):
+    """lecture(*options): what it printed, as lines, and its variables. It has fewer names."""
     shutil.copy(ROOT / "lecture.py", tmp_path)
     (tmp_path / "names.txt").write_text("\n".join(names[:600] + names[:200]))
-    before = {name: signal.getsignal(name) for name in (signal.SIGINT, signal.SIGPIPE)}
 
     def run(*options):
-        monkeypatch.setattr(sys, "argv", ["lecture.py", *options])
-        try:
-            variables = runpy.run_path(str(tmp_path / "lecture.py"))
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
+        variables = run_path(tmp_path / "lecture.py", *options)
         return capsys.readouterr().out.splitlines(), variables
     return run
 
@@ -74,7 +64,9 @@ def test_the_seed_decides(lecture):
     assert result(1) == result(1) != result(2)
 
 
-def test_wrong_command_line(lecture, capsys):
+@pytest.mark.parametrize("option", ["--stepz=3", "--steps=-5", "--steps=1.5", "--seed="])
+def test_wrong_command_line(lecture, capsys, option):
     with pytest.raises(SystemExit) as stop:
-        lecture("--stepz=3")
-    assert stop.value.code == 2 and "--stepz" in capsys.readouterr().err
+        lecture(option)
+    assert stop.value.code == 2
+    one_sentence("lecture.py", capsys.readouterr().err, option.split("=")[0])

@@ -1,7 +1,5 @@
-import os
 import random
 import re
-import shlex
 import struct
 import subprocess
 import zlib
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 
 import mlp
-from conftest import ROOT, SANITIZE, Program, build, one_sentence, version_2, with_crc
+from conftest import ROOT, SANITIZE, Program, build, cc, one_sentence, version_2, with_crc
 
 
 def scores(lines):
@@ -708,15 +706,14 @@ int main(int argc, char **argv) { // MODEL PREFIX: a program that has names in i
 
 def test_names_in_another_program(program, sanitized, trained, mixture, tmp_path):
     (tmp_path / "game.c").write_text(EXAMPLE)
-    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O2", f"-I{ROOT}",
-                    tmp_path / "game.c", "-o", tmp_path / "game"], check=True)
+    cc("-O2", f"-I{ROOT}", tmp_path / "game.c", "-o", tmp_path / "game", check=True)
     for model in (trained, mixture):
         assert (Program(tmp_path / "game").lines(model.bin, "jo")
                 == program.lines(model.bin, "-n", "50", "-s", "7", "-i", "jo"))
 
 
 def test_clang_compiles_it_without_a_warning_and_prints_the_same(program, trained, tmp_path):
-    done = build("clang", ["-O3"], tmp_path / "sample")
+    done = build(["-O3"], tmp_path / "sample", "clang")
     assert done.returncode == 0, done.stderr
     args = trained.bin, "-n", "1000", "-s", "1"
     assert Program(tmp_path / "sample").lines(*args) == program.lines(*args)

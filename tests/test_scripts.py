@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +20,33 @@ SMALL = ["--train_frac=1", "--block_size=3", "--n_embd=16", "--n_hidden=64", "--
          "--dropout=0", "--weight_decay=0", "--warmup_iters=20", "--learning_rate=0.01"]
 
 
-def start(script, *args, **options):
-    return subprocess.Popen([sys.executable, ROOT / script, *args], stderr=subprocess.PIPE,
-                            **{"stdout": subprocess.PIPE, **options})
+# Each script in a fork of one process, which then ends as its own would: so torch is imported once,
+# which takes 1.5 s. The exit status of each goes to stderr.
+EACH = """
+import gc, os, runpy, sys
+import torch
+gc.freeze()  # else each of them looks at all of torch once more when it ends
+folder, *rest = sys.argv[1:]
+sys.path.insert(0, folder)
+while rest:
+    end = rest.index("+")
+    sys.argv, rest = rest[:end], rest[end + 1:]
+    if not os.fork():
+        runpy.run_path(os.path.join(folder, sys.argv[0]), run_name="__main__")
+        break
+    print(os.waitstatus_to_exitcode(os.wait()[1]), file=sys.stderr, flush=True)
+"""
+
+
+def run_each(*runs, **options):
+    """The stdout and the stderr of `python SCRIPT ...` for each of the runs, lists of strings."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system has no fork")
+    argv = [sys.executable, "-Wignore::DeprecationWarning", "-c", EACH, ROOT]
+    done = subprocess.run(argv + [arg for run in runs for arg in (*run, "+")], timeout=120,
+                          **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options})
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
 
 
 # -----------------------------------------------------------------------------
@@ -72,30 +97,30 @@ def test_odd_names_of_files_where_only_ascii_is_known(tmp_path):
     env.pop("PYTHONIOENCODING", None)
     data = os.fsencode(f"--input_file={ODD}")
 
-    def begin(script, *args):
-        return start(script, *args, env=env, cwd=folder)
-
-    def end(run):
-        out, err = run.communicate(timeout=120)
-        assert run.returncode == 0 and not err, err.decode(errors="replace")
-        return out
-
-    counting = begin("bigram.py", data, "--max_iters=20")
-    learning = begin("mlp.py", data, "--max_iters=20", "--n_hidden=8", "--eval_interval=10")
-    missing = begin("bigram.py", os.fsencode("--input_file=caf\udce9 名.txt"))
-    for run in (counting, learning):
-        out = end(run)
-        assert out.startswith(os.fsencode(ODD) + b": 50 lines") and "Αθήνα".encode() in out
-    assert missing.wait(timeout=120) == 1
-    err = missing.stderr.read()
-    assert err.startswith(b"bigram.py: caf") and err.count(b"\n") == 1 and b"Traceback" not in err
-    assert end(begin("mix.py")).splitlines()[-1].startswith(b"dev: network ")
-    assert end(begin("export.py")).startswith(b"out/mlp.bin: ")
+    out, err = run_each(
+        ["bigram.py", data, "--max_iters=20"],
+        ["mlp.py", data, "--max_iters=20", "--n_hidden=8", "--eval_interval=10"],
+        ["bigram.py", os.fsencode("--input_file=caf\udce9 名.txt")], ["mix.py"], ["export.py"],
+        env=env, cwd=folder)
+    counted, learned = out.split(os.fsencode(ODD) + b": 50 lines")[1:]
+    assert "Αθήνα".encode() in counted and "Αθήνα".encode() in learned
+    *_, result, exported = learned.splitlines()
+    assert result.startswith(b"dev: network ") and exported.startswith(b"out/mlp.bin: ")
+    sentence = err.split(b"\n")[2]
+    assert sentence.startswith(b"bigram.py: caf")
+    assert err == b"0\n0\n" + sentence + b"\n1\n0\n0\n"
     assert {"mlp.pt", "ngrams.pt", "mlp.bin"} == set(os.listdir(folder / "out"))
 
 
 # -----------------------------------------------------------------------------
 # What becomes of the output
+
+@pytest.fixture
+def lecture(tmp_path):
+    """A copy of lecture.py that has few names."""
+    (tmp_path / "names.txt").write_bytes((ROOT / "names.txt").read_bytes()[:3000])
+    return shutil.copy(ROOT / "lecture.py", tmp_path)
+
 
 def test_full_disk_under_the_output(tmp_path, full_device):
     """With Python's buffer, which conftest leaves on: then the last print is not the last write."""
@@ -104,24 +129,28 @@ def test_full_disk_under_the_output(tmp_path, full_device):
     data, out_dir = f"--input_file={path}", f"--out_dir={tmp_path}"
     mlp.main([data, out_dir, *SMALL, "--max_iters=3", "--num_samples=0"])
     mix.main([out_dir])
-    runs = {"bigram.py": [data, "--max_iters=3"],
-            "mlp.py": [data, f"--out_dir={tmp_path / 'other'}", *SMALL, "--max_iters=3"],
-            "mix.py": [out_dir], "export.py": [out_dir]}
+    runs = [["bigram.py", data, "--max_iters=3"],
+            ["mlp.py", data, f"--out_dir={tmp_path / 'other'}", *SMALL, "--max_iters=3"],
+            ["mix.py", out_dir], ["export.py", out_dir], ["mlp.py", "--help"],
+            ["bigram.py", data, "--block_size=12"]]  # an error, after some output
     if importlib.util.find_spec("matplotlib"):
-        runs["plot.py"] = ["pairs", data, out_dir]
+        runs.append(["plot.py", "loss", out_dir])
     assert "PYTHONUNBUFFERED" not in os.environ
-    runs = {script: start(script, *argv, stdout=full_device, text=True)
-            for script, argv in runs.items()}
-    for script, run in runs.items():
-        _, err = run.communicate(timeout=120)
-        one_sentence(script, err, "output")
-        assert run.returncode == 1
+    _, err = run_each(*runs, stdout=full_device, text=True)
+    err = err.splitlines(keepends=True)
+    for (script, *_), sentence, status in zip(runs, err[::2], err[1::2], strict=True):
+        one_sentence(os.path.basename(script), sentence, "output")
+        assert status == "1\n"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="this system has no SIGPIPE")
-def test_head_ends_it_quietly():
-    run = start("bigram.py", f"--input_file={WORDS / 'greek.txt'}", "--num_samples=2000",
-                "--max_iters=1")
-    assert b"50 lines" in run.stdout.readline()
-    run.stdout.close()
-    assert run.stderr.read() == b"" and run.wait(timeout=120) == -signal.SIGPIPE
+def test_head_ends_it_quietly(lecture):
+    """As after `| head -n 0`: nobody reads when they come to write."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        _, err = run_each(["bigram.py", f"--input_file={WORDS / 'greek.txt'}", "--max_iters=1"],
+                          ["mlp.py", "--help"], [lecture, "--steps=1"], stdout=writing)
+    finally:
+        os.close(writing)
+    assert err.split() == 3 * [b"%d" % -signal.SIGPIPE]

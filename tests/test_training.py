@@ -275,36 +275,40 @@ def test_small_file_gives_names_and_not_noise(tmp_path, out_dir, names):
 # -----------------------------------------------------------------------------
 # Resume
 
+# Step 36 is the last thing that this process comes to; and when it writes its second checkpoint, a
+# copy of the folder shows what a process killed at that moment would leave.
 KILLED = """
-import os, signal, sys
+import os, shutil, signal, sys
 sys.path.insert(0, sys.argv[1])
 import mlp
-module, name, calls = {"train_step": mlp, "replace": os}[sys.argv[2]], sys.argv[2], int(sys.argv[3])
-function, called = getattr(module, name), []
-def killed(*args):
-    if name != "train_step" or args[2] > 0:  # at a rate of 0 a step is only timed
-        called.append(1)
-    if len(called) == calls:
+step, replace, steps, writes = mlp.train_step, os.replace, [], []
+def killed(model, optimizer, learning_rate, X, Y):
+    if learning_rate > 0:  # at a rate of 0 a step is only timed
+        steps.append(1)
+    if len(steps) == 36:
         os.kill(os.getpid(), signal.SIGKILL)
-    return function(*args)
-setattr(module, name, killed)
-mlp.main(sys.argv[4:])
+    return step(model, optimizer, learning_rate, X, Y)
+def copied(old, new):
+    writes.append(1)
+    if len(writes) == 2:
+        shutil.copytree(os.path.dirname(new), sys.argv[2])
+    replace(old, new)
+mlp.train_step, os.replace = killed, copied
+mlp.main(sys.argv[3:])
 """
 
 
 def test_run_killed_at_any_moment_ends_as_one_that_was_not(argv, tmp_path):
     """Killed in a step, killed while it writes, by itself so that no clock decides when."""
     argv = [*argv, "--max_iters=60", "--eval_interval=10"]
-    runs = {}
-    for out_dir, name, calls in (("step", "train_step", 36), ("writing", "replace", 2)):
-        runs[tmp_path / out_dir] = subprocess.Popen(
-            [sys.executable, "-c", KILLED, ROOT, name, str(calls), *argv,
-             f"--out_dir={tmp_path / out_dir}"], stdout=subprocess.DEVNULL)
+    run = subprocess.run([sys.executable, "-c", KILLED, ROOT, tmp_path / "writing", *argv,
+                          f"--out_dir={tmp_path / 'step'}"], stdout=subprocess.DEVNULL, timeout=120)
+    assert run.returncode == -signal.SIGKILL
+    assert (tmp_path / "writing" / "mlp.pt.tmp").exists()
     mlp.main([*argv, f"--out_dir={tmp_path / 'whole'}"])
     whole = load(tmp_path / "whole")
     assert whole["step"] == 60 == len(whole["losses"])
-    for (out_dir, run), step in zip(runs.items(), (30, 0)):
-        assert run.wait(timeout=120) == -signal.SIGKILL
+    for out_dir, step in ((tmp_path / "step", 30), (tmp_path / "writing", 0)):
         assert load(out_dir)["step"] == step
         torch.manual_seed(99)  # whatever came before
         mlp.main(["--resume", f"--out_dir={out_dir}"])

@@ -1,8 +1,6 @@
 """sample.c against twin.py, its NumPy twin: the same bits; and both against PyTorch in float64."""
 
-import os
 import random
-import shlex
 import subprocess
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 import torch
 
 import twin
-from conftest import ROOT
+from conftest import ROOT, cc
 
 # Contexts come in on stdin. What follows each goes out on stdout: p and the thresholds, or the NLLs.
 DRIVER = """
@@ -45,8 +43,7 @@ def bits(tmp_path_factory):
     """bits(path, X, scoring, temperature, top_k, top_p): what the functions of sample.c compute."""
     folder = tmp_path_factory.mktemp("bits")
     (folder / "bits.c").write_text(DRIVER)
-    subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O2", f"-I{ROOT}",
-                    folder / "bits.c", "-o", folder / "bits"], check=True)
+    cc("-O2", f"-I{ROOT}", folder / "bits.c", "-o", folder / "bits", check=True)
 
     def run(path, X, *args):
         done = subprocess.run([folder / "bits", path, *map(str, args)], check=True,
@@ -58,8 +55,9 @@ def bits(tmp_path_factory):
 LETTERS = [chr(0x4E00 + i) for i in range(40)]
 
 
-@pytest.fixture(params=["trained", "33 tokens", "41 tokens", "2 tokens", "12 back", "mixture",
-                        "n-grams", "5 of 2 tokens", "no discount", "no context", "14 back"])
+@pytest.fixture(scope="module", params=[
+    "trained", "33 tokens", "41 tokens", "2 tokens", "12 back", "mixture", "n-grams",
+    "5 of 2 tokens", "no discount", "no context", "14 back"])
 def reference(request, trained, mixture, random_model, random_mixture):
     return {"trained": lambda: trained,
             "33 tokens": lambda: random_model(LETTERS[:32], 3, 5, 37),
@@ -72,6 +70,11 @@ def reference(request, trained, mixture, random_model, random_mixture):
             "no discount": lambda: random_mixture("abcd", 3, 0, (0, 0, 0), n_lines=3),
             "no context": lambda: random_mixture("abc", 1, 0),
             "14 back": lambda: random_mixture("abcdefgh", 15, 0.5)}[request.param]()
+
+
+@pytest.fixture(scope="module")
+def model(reference):
+    return twin.Model(reference.bin)
 
 
 def contexts(reference, n, seed=0):
@@ -92,28 +95,29 @@ OPTIONS = [(1, None, 1), (0.7, None, 1), (3, None, 1), (1, 5, 1), (1, 1, 1), (1,
 
 
 @pytest.mark.parametrize("temperature, top_k, top_p", OPTIONS)
-def test_same_bits_of_probabilities_and_thresholds(bits, reference, temperature, top_k, top_p):
+def test_same_bits_of_probabilities_and_thresholds(bits, reference, model, temperature, top_k,
+                                                   top_p):
     X, V = contexts(reference, 300), len(reference.itos)
-    p, thresholds = twin.distribution(twin.Model(reference.bin), X, temperature, top_k, top_p)
+    p, thresholds = twin.distribution(model, X, temperature, top_k, top_p)
     found = bits(reference.bin, X, 0, temperature, min(top_k or V, V), top_p).reshape(-1, 2, V)
     np.testing.assert_array_equal(found[:, 0], p.view(np.uint32))
     np.testing.assert_array_equal(found[:, 1], thresholds.view(np.uint32))
     assert (thresholds[:, -1] == 2**30).all()
 
 
-def test_same_bits_of_log_likelihoods(bits, reference):
+def test_same_bits_of_log_likelihoods(bits, reference, model):
     X = contexts(reference, 500)
-    expected = twin.nlls(twin.Model(reference.bin), X)
+    expected = twin.nlls(model, X)
     found = bits(reference.bin, X, 1, 1, len(reference.itos), 1).reshape(expected.shape)
     np.testing.assert_array_equal(found, expected.view(np.uint32))
 
 
 @pytest.mark.parametrize("seed, temperature, top_k, top_p", [
     (0, 1, None, 1), (2**64 - 1, 1, None, 1), (1, 1, None, 0.9), (2, 0.5, 7, 0.8), (3, 2, 4, 1)])
-def test_same_names(program, reference, seed, temperature, top_k, top_p):
+def test_same_names(program, reference, model, seed, temperature, top_k, top_p):
     prefix = reference.itos[-1] + reference.itos[1]
     options = dict(prefix=prefix, temperature=temperature, top_k=top_k, top_p=top_p)
-    expected = twin.names(twin.Model(reference.bin), 50, seed, **options)
+    expected = twin.names(model, 50, seed, **options)
     args = ["-t", str(temperature), "-p", str(top_p), "-i", prefix]
     args += ["-k", str(top_k)] if top_k else []
     assert program.lines(reference.bin, "-n", "50", "-s", str(seed), *args) == expected
@@ -124,18 +128,18 @@ def test_same_20000_names(program, trained):
     assert program.lines(trained.bin, "-n", "20000", "-s", "7") == expected
 
 
-def test_same_scores(program, reference, names, tmp_path):
+def test_same_scores(program, reference, model, names, tmp_path):
     rng, path = random.Random(0), tmp_path / "words.txt"
     words = ["".join(rng.choices(reference.itos[1:], k=rng.randint(1, 30))) for _ in range(150)]
     if reference.itos[1:] == sorted(set("".join(names))):
         words += names[:500]
     path.write_text("\n".join(words), encoding="utf-8")
-    assert program.lines(reference.bin, "-e", path) == twin.scores(twin.Model(reference.bin), words)
+    assert program.lines(reference.bin, "-e", path) == twin.scores(model, words)
 
 
-def test_probabilities_are_as_near_to_float64_as_float32_can_be(reference):
+def test_probabilities_are_as_near_to_float64_as_float32_can_be(reference, model):
     X = contexts(reference, 2_000)
-    p, _ = twin.distribution(twin.Model(reference.bin), X)
+    p, _ = twin.distribution(model, X)
     if hasattr(reference, "ngrams"):
         exact = reference.probs_after(X)
     else:
@@ -151,3 +155,9 @@ def test_ngrams_add_up_to_1(random_mixture):
     p = twin.Model(mixture.bin).mixed(contexts(mixture, 1000))
     np.testing.assert_allclose(p.sum(axis=1), 1, rtol=0, atol=1e-14)
     assert (p > 0).all()
+
+
+def test_without_a_compiler_a_test_is_skipped(monkeypatch):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(pytest.skip.Exception, match="no-such-compiler"):
+        cc("-c", "nothing.c")
