@@ -11,7 +11,7 @@ Samples names from a trained model. Reads the file that export.py writes; needs 
 A token is a character; token 0, the boundary, stands before and after every name. A model gives the
 probability of every token after a context, the tokens before it: by the network of mlp.py, by the
 n-grams of bigram.py, or by a mixture of both. A name is sampled token by token until the boundary
-comes. The sections: model, network, n-grams, distribution, cache, names; then the service.
+comes. The sections: model, network, n-grams, distribution, cache, names; then what any program has.
 
 The same model, seed and options give the same names on every machine, byte for byte: what affects
 the output is computed with + - * / and comparisons alone, in the order written here. IEEE 754
@@ -33,7 +33,7 @@ arithmetic in NumPy.
 #error "float in a wider type: x86 needs -msse2 -mfpmath=sse, s390x -fexcess-precision=fast"
 #elif defined __FAST_MATH__ || defined __ASSOCIATIVE_MATH__ || defined __RECIPROCAL_MATH__
 #error "-ffast-math changes the order of sums: compile without it"
-#elif defined __clang__ // a * b + c must round twice, also where one instruction could do both
+#elif defined __clang__ // a * b + c must round twice, even where one instruction could do both
 #pragma STDC FP_CONTRACT OFF
 #elif defined __GNUC__ && !defined __STRICT_ANSI__ // with -std=c11 gcc rounds twice by itself
 #pragma GCC optimize ("fp-contract=off")
@@ -44,9 +44,9 @@ arithmetic in NumPy.
 enum {
     MAX_LEN = 1024,          // characters in a name: longer ones are cut, so that every name ends
     MAX_CONTEXT = 256,       // tokens in a context, as in mlp.py
-    MAX_TRIES = 1000000,     // names in a row that -x and -u leave out, before it gives up
+    MAX_TRIES = 1000000,     // names that -x and -u reject in a row before it gives up
     MAX_FILE = 1 << 29,      // bytes
-    // the others affect the speed only
+    // the rest affects only speed
     BATCH = 64,              // names sampled side by side
     WIDTH = 16,              // logits computed side by side
     LINE = 32,               // 16-bit numbers in a cache line
@@ -66,11 +66,11 @@ typedef struct {
 // leftmost token is its parent, a context of order k - 1.
 typedef struct {
     uint32_t n_contexts, n_grams;
-    double discount[3];    // taken off a count of 1, of 2, and of 3 or more
-    uint32_t *left;        // (n_contexts): the leftmost token, rising among siblings
+    double discount[3];    // subtracted from counts of 1, of 2, and of 3 or more
+    uint32_t *left;        // (n_contexts): the leftmost token, sorted among siblings
     uint32_t *first_child; // (n_contexts + 1): where each context's children start in order k + 1
     uint32_t *first_gram;  // (n_contexts + 1): where the tokens seen after each context start
-    uint32_t *token;       // (n_grams): rising after each context
+    uint32_t *token;       // (n_grams): sorted after each context
     double *kept;          // (n_grams): (count - discount) / sum of the context's counts
     double *backoff;       // (n_contexts): sum of the discounts / sum of the counts
 } Order;
@@ -78,7 +78,7 @@ typedef struct {
 typedef struct {
     size_t vocab_size;
     Token *vocab;          // (vocab_size)
-    uint32_t *code;        // (vocab_size), in Unicode: a newline, for the boundary; the others rise
+    uint32_t *code;        // (vocab_size): code points: a newline, the boundary; then sorted
     double weight;         // p = weight * p of the network + (1 - weight) * p of the n-grams
     size_t n_orders;       // 0 without n-grams
     Order *orders;         // (n_orders)
@@ -108,14 +108,14 @@ typedef struct {
     size_t top_k;          // 0: all
     uint64_t seed;
     Model model;
-    size_t context_size;   // tokens that the network or the n-grams look back
+    size_t context_size;   // tokens that the model looks back
     double *mixed;         // (vocab_size): probabilities
     float *p;              // (vocab_size): with temperature, top_k and top_p, times a factor
     Candidate *ranking;    // (vocab_size): the likeliest first
     int32_t *threshold;    // (vocab_size)
     size_t n_sets, entry_size;
     int16_t *cache;        // (n_sets, 2, entry_size)
-    uint64_t base, top_weight;                    // of a key: its base, and base^(context_size - 1)
+    uint64_t base, top_weight;                    // of keys; base^(context_size - 1)
     int32_t tokens[BATCH][MAX_CONTEXT + MAX_LEN]; // context_size boundaries, then the name
     size_t n_prefix;       // tokens that all names start with
 } Sampler;
@@ -136,8 +136,8 @@ static inline float float_of(uint32_t bits) {
     return x;
 }
 
-// exp(x) to about one unit in the last place, of x between -87 and 87: beyond them, of the nearer
-// one. There is no branch and no call, so a compiler can compute many at once.
+// exp(x) to about one unit in the last place, for x from -87 to 87; other x are clamped. It has no
+// branch and no call, so that a compiler can vectorize it: compute many at once.
 static inline float exponential(float x) {
     uint32_t sign = bits_of(x) & 0x80000000, magnitude = bits_of(x) & 0x7FFFFFFF;
     x = float_of(sign | (magnitude < 0x42AE0000 ? magnitude : 0x42AE0000)); // the bits of 87.0f
@@ -166,7 +166,7 @@ static inline float tanh_(float x) { // to about 1e-7 absolute
 
 // C[token] @ W1[position], (n_hidden): what a token at a position adds to the hidden layer. The
 // same few rows are needed again and again, so they are cached; if there are too many, some share
-// a place, which keeps the one computed last.
+// a place, and the latest wins.
 static const float *row_of(Model *m, size_t position, size_t token) {
     size_t n_hidden = m->n_hidden, key = position * m->vocab_size + token, place = key % m->n_rows;
     float *row = m->rows + place * n_hidden;
@@ -192,9 +192,9 @@ static void forward(Model *m, const int32_t *context) {
         for (size_t j = 0; j < n_hidden; j++) h[j] += row[j];
     }
     for (size_t j = 0; j < n_hidden; j++) h[j] = tanh_(h[j]);
-    // logits = h @ W2 + b2. Each logit adds its inputs four at a time, so that fewer additions wait
-    // for the one before. A SIMD register holds sums of several logits, never parts of one sum, so
-    // its width changes no result.
+    // logits = h @ W2 + b2. Each logit adds its inputs four at a time, to shorten the chain of
+    // additions that wait for each other. A SIMD register holds sums of several logits, never parts
+    // of one sum, so its width changes no result.
     const float *W2 = m->W2;
     for (size_t group = 0; group < m->n_groups; group++) {
         float sum[WIDTH];
@@ -212,7 +212,7 @@ static void forward(Model *m, const int32_t *context) {
 // -----------------------------------------------------------------------------
 // N-grams: interpolated, modified Kneser-Ney smoothing, as in bigram.py
 
-// The place of a number in a rising array from low on; end if it is not there. By bisection.
+// Binary search in a sorted array, from low to before end; returns end if number is not there.
 static size_t find(const uint32_t *array, size_t low, size_t end, uint32_t number) {
     for (size_t high = end; low < high;) {
         size_t middle = (low + high) / 2;
@@ -231,7 +231,7 @@ static void ngram_probs(const Model *m, const int32_t *end, double *p) {
     for (size_t k = 0; k < m->n_orders; k++) {
         const Order *order = &m->orders[k];
         if (k > 0) {
-            uint32_t *siblings = &order[-1].first_child[context];
+            const uint32_t *siblings = order[-1].first_child + context;
             context = find(order->left, siblings[0], siblings[1], (uint32_t)*--end);
             if (context == siblings[1]) return;
         }
@@ -267,7 +267,7 @@ static double sum_of(const float *x, size_t n) {
     return sum;
 }
 
-// Computes s->p by the network alone: exp(logit / temperature), the softmax times a factor.
+// Computes s->p by the network alone: exp(logit / temperature), an unnormalized softmax.
 static void softmax(Sampler *s, const int32_t *context, float temperature) {
     Model *m = &s->model;
     forward(m, context + s->context_size - m->block_size);
@@ -290,10 +290,10 @@ static void mix(Sampler *s, const int32_t *context) {
     }
 }
 
-static int by_probability(const void *a, const void *b) { // equals in order of token
+static int by_probability(const void *a, const void *b) { // ties by token
     const Candidate *x = a, *y = b;
     if (x->p != y->p) return x->p > y->p ? -1 : 1;
-    return x->token < y->token ? -1 : 1;
+    return (x->token > y->token) - (x->token < y->token);
 }
 
 // Sets p to 0 for all but the top_k likeliest tokens, and then for all but the fewest of these that
@@ -318,8 +318,8 @@ static void compute_thresholds(Sampler *s, const int32_t *context) {
         mix(s, context);
         for (size_t v = 0; v < vocab_size; v++) s->p[v] = (float)s->mixed[v];
         double highest = largest(s->p, vocab_size);
-        for (size_t v = 0; v < vocab_size && s->temperature != 1; v++) { // p^(1 / temperature)
-            if (s->p[v] == 0) continue;
+        for (size_t v = 0; v < vocab_size; v++) { // p^(1 / temperature), times a factor
+            if (s->temperature == 1 || s->p[v] == 0) continue;
             s->p[v] = exponential(-(float)logarithm(highest / s->p[v]) / s->temperature);
         }
     }
@@ -383,27 +383,27 @@ static int32_t random_number(uint64_t seed, uint64_t name, size_t at) {
 }
 
 // The token that a random number below 2^30 stands for: how many thresholds are not above it. They
-// are counted without a branch, a cache line at a time, which becomes SIMD.
+// are counted without a branch, a cache line at a time, which vectorizes.
 static int32_t draw(Sampler *s, const int32_t *context, const int16_t *entry, int32_t number) {
     int16_t upper = (int16_t)(number >> 15);
-    int32_t token = (int32_t)s->entry_size - 4; // without the four numbers of the key
+    int32_t token = (int32_t)s->entry_size - 4; // without the four numbers of the mark
     for (size_t i = 0; i < s->entry_size; i += LINE) {
         int16_t above = 0;
         for (size_t j = 0; j < LINE; j++) above = (int16_t)(above + (entry[i + j] > upper));
         token -= above;
     }
     if (entry[token + 3] != upper) return token;
-    compute_thresholds(s, context); // about once in a thousand times it takes the lower bits, too
+    compute_thresholds(s, context); // about once in 2^15 / vocab_size times it takes the low bits
     for (token = 0; s->threshold[token] <= number; token++) {}
     return token;
 }
 
 // Samples names number first to first + n_names - 1 side by side, a token each in turn. First all
-// their sets are prefetched: the processor waits for memory once, not once for each.
+// their sets are prefetched, so that their cache misses overlap.
 static void sample_batch(Sampler *s, uint64_t first, size_t n_names) {
     int16_t *set[BATCH];
     uint64_t key[BATCH];                        // of the context of the next token
-    size_t growing[BATCH], n_growing = n_names; // the names that have not met the boundary yet
+    size_t growing[BATCH], n_growing = n_names; // the names that go on
     for (size_t i = 0; i < n_names; i++) {
         growing[i] = i;
         key[i] = key_of(s, s->tokens[i] + s->n_prefix);
@@ -450,7 +450,7 @@ static size_t write_name(const Sampler *s, size_t i, char *text) {
 // From here on nothing is about the model: messages, files, text, the command line.
 
 // Prints a sentence on stderr; ends the program unless status is 0. Control characters, which come
-// from a file or the command line and could change how the terminal works, are shown as U+XXXX.
+// from a file or the command line and could be meant for the terminal, are shown as U+XXXX.
 static void say(int status, const char *format, ...) {
     char text[2048];
     va_list values;
@@ -466,7 +466,7 @@ static void say(int status, const char *format, ...) {
     if (status) exit(status);
 }
 
-// Zeros, from the beginning of a cache line on. Nothing is freed: it is needed to the end.
+// Zeros, aligned to a cache line. Nothing is freed: it is needed to the end.
 static void *allocate(uint64_t count, size_t size) {
     char *block = count < (SIZE_MAX - 64) / size ? calloc(1, (size_t)count * size + 64) : NULL;
     if (!block) say(1, "not enough memory");
@@ -495,7 +495,7 @@ static unsigned char *read_file(const char *path, const char *magic, size_t *siz
 
 static void finish_output(void) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return;
-    if (errno == EPIPE) exit(1); // head, say, has read enough: that is no error worth a sentence
+    if (errno == EPIPE) exit(1); // the reader, such as head, has closed the pipe: no error
     say(1, "cannot write the output: %s", strerror(errno));
 }
 
@@ -504,7 +504,7 @@ static void finish_output(void) {
 
 // Decodes the UTF-8 character at s, which has n > 0 bytes. Returns its length; 0 if ill-formed.
 static size_t read_utf8(const unsigned char *s, size_t n, uint32_t *code) {
-    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; // code with so many bytes
+    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000}; // code of each length
     size_t length = s[0] < 0x80 ? 1 : s[0] < 0xC0 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3
                   : s[0] < 0xF8 ? 4 : 0;
     if (length == 0 || length > n) return 0;
@@ -535,7 +535,7 @@ static int is_space(uint32_t code) {
 }
 
 typedef struct {
-    unsigned char *file, *at, *end; // the text, and where what is not read yet starts and ends
+    unsigned char *file, *at, *end; // the text; its unread part is from at to end
     unsigned char *text;     // the current line, without the white space around it
     size_t length;
     unsigned long number;    // of the line, from 1
@@ -550,26 +550,26 @@ static Lines open_lines(const char *path) {
 
 // Finds the next line that is not blank. Returns 0 if there is none.
 static int next_line(Lines *lines) {
-    for (lines->length = 0; lines->length == 0 && lines->at < lines->end; lines->number++) {
-        size_t n;
-        for (lines->text = lines->at; lines->at < lines->end; lines->at += n) {
-            uint32_t code;
-            if (*lines->at == '\n' || *lines->at == '\r') break;
-            n = read_utf8(lines->at, (size_t)(lines->end - lines->at), &code);
-            int space = n > 0 && is_space(code);
-            if (n == 0) n = 1; // a byte that is no character
-            if (!space) lines->length = (size_t)(lines->at + n - lines->text);
-            else if (lines->length == 0) lines->text = lines->at + n;
+    for (lines->length = 0; lines->at < lines->end;) {
+        unsigned char *start = lines->at;
+        uint32_t code = 0;
+        size_t n = read_utf8(start, (size_t)(lines->end - start), &code);
+        lines->at += n > 0 ? n : 1; // an invalid byte is as good as a character
+        if (n == 0 || !is_space(code)) {
+            if (lines->length == 0) lines->text = start;
+            lines->length = (size_t)(lines->at - lines->text);
+        } else if (code == '\n' || (code == '\r' && lines->at < lines->end && *lines->at != '\n')) {
+            lines->number++;
+            if (lines->length > 0) return 1;
         }
-        if (lines->end - lines->at > 1 && lines->at[0] == '\r' && lines->at[1] == '\n') lines->at++;
-        lines->at += lines->at < lines->end;
     }
+    lines->number++; // a last line without a newline
     if (lines->length == 0) free(lines->file);
     return lines->length > 0;
 }
 
-// A hash set of lines, for -x and -u. It keeps 64 bits of each: that a new line has the bits of one
-// of a million others happens once in 10^13 times, and leaves out a name, but lets none slip in.
+// A hash set of lines, for -x and -u. It keeps 64 bits of each: a new name has the bits of one of a
+// million lines once in 10^13 times, and is left out; no known one slips in.
 typedef struct {
     uint64_t *slots;       // (n_slots): hashes; 0 in an empty slot
     size_t n_slots, count; // n_slots is a power of two
@@ -581,29 +581,29 @@ static uint64_t hash_of(const unsigned char *line, size_t n) {
     return hash > 0 ? hash : 1;
 }
 
-static uint64_t *slot_of(const Set *set, uint64_t hash) { // where it is, or where it would go
-    size_t i = (size_t)hash & (set->n_slots - 1);
-    while (set->slots[i] && set->slots[i] != hash) i = (i + 1) & (set->n_slots - 1);
-    return &set->slots[i];
-}
-
-static void insert(Set *set, uint64_t hash) {
+// Whether a hash is not in the set; if so, and add is set, it is added.
+static int is_new(Set *set, uint64_t hash, int add) {
     if (2 * set->count >= set->n_slots) { // at most half full, so that searches are short
         Set larger = {NULL, set->n_slots ? 2 * set->n_slots : 1024, 0};
         larger.slots = calloc(larger.n_slots, sizeof *larger.slots);
         if (!larger.slots) say(1, "not enough memory");
-        for (size_t i = 0; i < set->n_slots; i++) if (set->slots[i]) insert(&larger, set->slots[i]);
+        for (size_t i = 0; i < set->n_slots; i++) {
+            if (set->slots[i]) is_new(&larger, set->slots[i], 1);
+        }
         free(set->slots);
         *set = larger;
     }
-    uint64_t *slot = slot_of(set, hash);
-    set->count += *slot == 0;
-    *slot = hash;
+    size_t i = (size_t)hash & (set->n_slots - 1);
+    while (set->slots[i] && set->slots[i] != hash) i = (i + 1) & (set->n_slots - 1);
+    if (set->slots[i]) return 0;
+    if (add) set->slots[i] = hash;
+    set->count += (size_t)add;
+    return 1;
 }
 
 // -----------------------------------------------------------------------------
 // Reading a model. Nothing in the file is trusted: every number is checked when it is read, and
-// memory is taken only for numbers that the file is long enough to hold.
+// memory is taken only for what the file is long enough to hold.
 
 typedef struct {
     const char *path;
@@ -616,6 +616,13 @@ static void damaged(const Reader *r, const char *how) {
 
 static void need(const Reader *r, uint64_t n) {
     if (n > (size_t)(r->end - r->at)) damaged(r, "it is too short");
+}
+
+// The next n bytes.
+static const unsigned char *take(Reader *r, size_t n) {
+    need(r, n);
+    r->at += n;
+    return r->at - n;
 }
 
 static uint32_t little_endian(const unsigned char *p) {
@@ -636,9 +643,7 @@ static uint32_t crc32(const unsigned char *data, size_t size) {
 }
 
 static uint32_t read_uint32(Reader *r, uint32_t lowest, uint32_t highest) {
-    need(r, 4);
-    uint32_t number = little_endian(r->at);
-    r->at += 4;
+    uint32_t number = little_endian(take(r, 4));
     if (number < lowest || number > highest) damaged(r, "its sizes are out of range");
     return number;
 }
@@ -652,23 +657,22 @@ static double read_double(Reader *r, double highest) {
     return number;
 }
 
-// A number in LEB128: 7 bits per byte, the lowest first; the other bit is set in all but the last.
+// A number in LEB128: 7 bits per byte, the lowest first; the top bit is set in all but the last.
 static uint32_t read_number(Reader *r, uint32_t lowest, uint32_t highest) {
     uint64_t number = 0;
-    for (unsigned shift = 0; shift < 35; shift += 7) {
-        need(r, 1);
-        unsigned char byte = *r->at++;
+    unsigned char byte = 0x80;
+    unsigned shift = 0;
+    for (; byte >= 0x80 && shift < 35; shift += 7) {
+        byte = *take(r, 1);
         number |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte >= 0x80) continue;
-        if (number < lowest || number > highest || (byte == 0 && shift > 0)) break;
-        return (uint32_t)number;
     }
-    damaged(r, "its n-grams are out of range");
-    return lowest;
+    if (byte >= 0x80 || (byte == 0 && shift > 7) || number < lowest || number > highest) {
+        damaged(r, "its n-grams are out of range");
+    }
+    return (uint32_t)number;
 }
 
-// Limited to less than 2^50, no sum in forward() overflows, and none is a nan, whose sign differs
-// between machines.
+// A weight. Below 2^50, no sum in forward() overflows or is a nan, whose sign differs by machine.
 static float read_float(Reader *r) {
     uint32_t bits = read_uint32(r, 0, UINT32_MAX), exponent = bits >> 23 & 0xFF;
     if (exponent >= 127 + 50) damaged(r, "a weight is not finite, or 2^50 or more");
@@ -680,18 +684,16 @@ static void read_vocab(Reader *r, Model *m) {
     m->vocab = allocate(m->vocab_size, sizeof(Token));
     m->code = allocate(m->vocab_size, sizeof(uint32_t));
     for (size_t v = 0; v < m->vocab_size; v++) {
-        need(r, 1);
-        uint8_t length = *r->at++;
-        need(r, length);
-        if (length == 0 || read_utf8(r->at, length, &m->code[v]) != length) {
+        uint8_t length = *take(r, 1);
+        const unsigned char *utf8 = take(r, length);
+        if (length == 0 || read_utf8(utf8, length, &m->code[v]) != length) {
             damaged(r, "a token is not a character");
         }
         if ((v == 0) != (m->code[v] == '\n') || (v > 1 && m->code[v - 1] >= m->code[v])) {
             damaged(r, "its vocabulary is out of order");
         }
         m->vocab[v].length = length;
-        memcpy(m->vocab[v].utf8, r->at, length);
-        r->at += length;
+        memcpy(m->vocab[v].utf8, utf8, length);
     }
 }
 
@@ -722,40 +724,34 @@ static void read_network(Reader *r, Model *m) {
     for (size_t v = 0; v < V; v++) m->b2[v] = read_float(r);
 }
 
-// Reads the sizes of n groups. Returns where each starts in an array of them all, (n + 1).
-static uint32_t *read_groups(Reader *r, uint32_t n, uint32_t lowest, uint32_t highest,
-                             uint32_t total) {
-    uint64_t end = 0;
-    need(r, n); // a number has at least one byte
-    uint32_t *first = allocate((uint64_t)n + 1, sizeof *first);
+// Reads the sizes of n groups of tokens, total in all, and these tokens, sorted in each group. Sets
+// first (n + 1) to where each group starts, and tokens (total).
+static void read_groups(Reader *r, uint32_t n, uint32_t smallest, uint32_t total,
+                        uint32_t vocab_size, uint32_t **first, uint32_t **tokens) {
+    uint64_t sum = 0;
+    need(r, (uint64_t)n + total); // a number has at least one byte
+    uint32_t *f = *first = allocate((uint64_t)n + 1, sizeof **first);
+    uint32_t *t = *tokens = allocate(total, sizeof **tokens);
     for (uint32_t i = 0; i < n; i++) {
-        end += read_number(r, lowest, highest);
-        first[i + 1] = (uint32_t)end;
+        sum += read_number(r, smallest, vocab_size);
+        f[i + 1] = (uint32_t)sum;
     }
-    if (end != total) damaged(r, "its n-grams do not add up");
-    return first;
-}
-
-// Reads the tokens of n groups, which rise in each.
-static uint32_t *read_tokens(Reader *r, uint32_t n, const uint32_t *first, uint32_t vocab_size) {
-    need(r, first[n]);
-    uint32_t *tokens = allocate(first[n], sizeof *tokens);
+    if (sum != total) damaged(r, "its n-grams do not add up");
     for (uint32_t i = 0; i < n; i++) {
-        for (uint32_t at = first[i]; at < first[i + 1]; at++) {
-            tokens[at] = read_number(r, at > first[i] ? tokens[at - 1] + 1 : 0, vocab_size - 1);
+        for (uint32_t at = f[i]; at < f[i + 1]; at++) {
+            t[at] = read_number(r, at > f[i] ? t[at - 1] + 1 : 0, vocab_size - 1);
         }
     }
-    return tokens;
 }
 
-static void read_order(Reader *r, uint32_t vocab_size, Order *order, Order *parents) {
+// Reads order, which order[-1] comes before if k > 0.
+static void read_order(Reader *r, uint32_t vocab_size, size_t k, Order *order) {
     uint32_t n = order->n_contexts;
-    if (parents) {
-        parents->first_child = read_groups(r, parents->n_contexts, 0, vocab_size, n);
-        order->left = read_tokens(r, parents->n_contexts, parents->first_child, vocab_size);
+    if (k > 0) {
+        read_groups(r, order[-1].n_contexts, 0, n, vocab_size,
+                    &order[-1].first_child, &order->left);
     }
-    order->first_gram = read_groups(r, n, 1, vocab_size, order->n_grams);
-    order->token = read_tokens(r, n, order->first_gram, vocab_size);
+    read_groups(r, n, 1, order->n_grams, vocab_size, &order->first_gram, &order->token);
     need(r, order->n_grams);
     order->kept = allocate(order->n_grams, sizeof(double));
     order->backoff = allocate(n, sizeof(double));
@@ -788,7 +784,7 @@ static void read_ngrams(Reader *r, Model *m) {
         for (int i = 0; i < 3; i++) m->orders[k].discount[i] = read_double(r, i + 1);
     }
     for (size_t k = 0; k < m->n_orders; k++) {
-        read_order(r, (uint32_t)m->vocab_size, &m->orders[k], k > 0 ? &m->orders[k - 1] : NULL);
+        read_order(r, (uint32_t)m->vocab_size, k, &m->orders[k]);
     }
 }
 
@@ -809,19 +805,27 @@ static void read_model(Model *m, const char *path) {
     m->n_hidden = read_uint32(r, network, network * 65536);
     m->weight = 1;
     read_vocab(r, m);
-    size_t padding = (size_t)(file - r->at) % 4; // up to a multiple of 4
-    need(r, padding);
-    r->at += padding;
+    take(r, (4 - (size_t)(r->at - file) % 4) % 4); // zeros, up to a multiple of 4
     if (network) read_network(r, m);
     if (version == 2) read_ngrams(r, m);
     if (r->at < r->end) damaged(r, "it is too long");
     free(file);
 }
 
+// -----------------------------------------------------------------------------
+// Scoring and generating
+
+typedef struct {
+    const char *model, *prefix, *scored;
+    char **excluded; // (n_excluded): the files of -x
+    int n_excluded, unique, seeded;
+    uint64_t n_names, first;
+} Options;
+
 static void set_up(Sampler *s) {
     const Model *m = &s->model;
     size_t vocab_size = m->vocab_size;
-    s->context_size = m->block_size > 1 ? m->block_size : 1; // 1, for what key_of() assumes
+    s->context_size = m->block_size > 1 ? m->block_size : 1; // 1, for sample_batch()
     if (m->n_orders > s->context_size + 1) s->context_size = m->n_orders - 1;
     if (s->top_k == 0 || s->top_k > vocab_size) s->top_k = vocab_size;
     if (s->temperature == 0) { // the limit: the likeliest
@@ -833,10 +837,10 @@ static void set_up(Sampler *s) {
     s->ranking = allocate(vocab_size, sizeof(Candidate));
     s->threshold = allocate(vocab_size, sizeof(int32_t));
     s->entry_size = (4 + vocab_size + LINE - 1) / LINE * LINE;
-    s->base = vocab_size | 1; // odd: were it even, the tokens of long contexts would leave the key
+    s->base = vocab_size | 1; // odd, or the first tokens of long contexts would leave the key
     s->n_sets = CACHE_MEMORY / 4 / s->entry_size;
     s->top_weight = 1;
-    double n_keys = (double)s->base; // base^context_size: more sets than that are of no use
+    double n_keys = (double)s->base; // base^context_size: more sets are useless
     for (size_t i = 1; i < s->context_size; i++) {
         s->top_weight *= s->base;
         n_keys *= (double)s->base;
@@ -844,9 +848,6 @@ static void set_up(Sampler *s) {
     if (n_keys < (double)s->n_sets) s->n_sets = (size_t)n_keys;
     s->cache = allocate(s->n_sets, 2 * s->entry_size * sizeof(int16_t));
 }
-
-// -----------------------------------------------------------------------------
-// Scoring and generating
 
 // The negative log-likelihood of a token after a context (context_size), at temperature 1.
 static float compute_nll(Sampler *s, const int32_t *context, int32_t token) {
@@ -859,7 +860,7 @@ static float compute_nll(Sampler *s, const int32_t *context, int32_t token) {
     return s->mixed[token] > 1e-300 ? (float)logarithm(1 / s->mixed[token]) : INFINITY;
 }
 
-// The same, cached, each in one place of a table.
+// The same, in a direct-mapped cache.
 static float nll_of(Sampler *s, const int32_t *context, int32_t token) {
     static struct { uint64_t key; float nll; } cache[1 << 17], *place;
     uint64_t key = key_of(s, context) * s->base + (uint64_t)token + 1; // 0 is an empty place
@@ -904,12 +905,11 @@ static void score(Sampler *s, const char *path) {
         putchar('\n');
     }
     finish_output(); // if a line could not be printed, there is no mean
-    if (n_bad) say(0, "%lu line%s of %s left out in all", n_bad, n_bad == 1 ? "" : "s", path);
+    if (n_bad) say(0, "left out %lu line%s of %s", n_bad, n_bad == 1 ? "" : "s", path);
     if (n_tokens == 0) say(1, "%s has no line to score", path);
     fprintf(stderr, "mean %.6f nats over %lu tokens\n", total / (double)n_tokens, n_tokens);
 }
 
-// Sets what every name starts with.
 static void start_with(Sampler *s, const char *prefix) {
     const unsigned char *text = (const unsigned char *)prefix;
     size_t n = strlen(prefix), length;
@@ -927,6 +927,43 @@ static void start_with(Sampler *s, const char *prefix) {
     }
 }
 
+// Prints names that are not in seen; with -u, adds them to it. It is not static: gcc would make it a
+// part of main(), which it believes to run only once, and would not vectorize draw().
+void generate(Sampler *s, const Options *o, Set *seen) {
+    static char output[1 << 16];
+    size_t n_bytes = 0;
+    uint64_t n_printed = 0, number = o->first;
+    int n_tries = 0;
+    while (n_printed < o->n_names && n_tries < MAX_TRIES && !ferror(stdout)) {
+        size_t n = o->n_names - n_printed < BATCH ? (size_t)(o->n_names - n_printed) : BATCH;
+        sample_batch(s, number, n);
+        number += n;
+        for (size_t i = 0; i < n && n_tries < MAX_TRIES; i++) {
+            char *name = output + n_bytes;
+            size_t length = write_name(s, i, name);
+            if (o->unique || o->n_excluded > 0) { // an empty name is never new
+                n_tries++;
+                uint64_t hash = hash_of((unsigned char *)name, length);
+                if (length == 0 || !is_new(seen, hash, o->unique)) continue;
+                n_tries = 0;
+            }
+            n_printed++;
+            name[length] = '\n';
+            n_bytes += length + 1;
+            if (n_bytes + 4 * (MAX_LEN + 1) > sizeof output) {
+                fwrite(output, 1, n_bytes, stdout);
+                n_bytes = 0;
+            }
+        }
+    }
+    fwrite(output, 1, n_bytes, stdout);
+    finish_output();
+    if (n_tries == MAX_TRIES) {
+        say(1, "found %llu new names; then %d in a row were not new",
+            (unsigned long long)n_printed, n_tries);
+    }
+}
+
 // -----------------------------------------------------------------------------
 // Command line
 
@@ -937,9 +974,9 @@ static const char usage[] =
     "  -n NAMES        how many to print (20)\n"
     "  -s SEED         the same seed gives the same names (taken from the clock, and shown)\n"
     "  -f FIRST        number of the first name (0): -f 100 -n 50 prints names 100 to 149\n"
-    "  -t TEMPERATURE  below 1 closer to the data, above 1 bolder; 0 takes the likeliest (1)\n"
+    "  -t TEMPERATURE  below 1 safer, above 1 bolder; 0 takes the likeliest (1)\n"
     "  -k TOP_K        sample from the TOP_K likeliest characters only (all)\n"
-    "  -p TOP_P        sample from the fewest characters with the probability TOP_P (1)\n"
+    "  -p TOP_P        sample from the fewest characters that add up to TOP_P (1)\n"
     "  -i PREFIX       start every name with PREFIX\n"
     "  -x FILE         leave out the names that are lines of FILE; may be given again\n"
     "  -u              print no name twice\n"
@@ -966,21 +1003,14 @@ static float parse_real(char option, const char *text, double highest) {
     return (float)value;
 }
 
-typedef struct {
-    const char *model, *prefix, *scored;
-    char **excluded; // (n_excluded): the files of -x
-    int n_excluded, unique, seeded;
-    uint64_t n_names, first;
-} Options;
-
 static void parse_options(int argc, char **argv, Options *o, Sampler *s) {
     const uint64_t most = UINT64_MAX / MAX_LEN / 2; // a name takes MAX_LEN of 2^64 random numbers
     const char *sampling = NULL; // an option that is not for scoring
-    o->excluded = argv; // its front, which has been read, takes them
+    o->excluded = argv; // stored over arguments already read
     for (int i = 1; i < argc; i++) {
-        char *option = argv[i], letter = option[1], *value = option;
+        char *option = argv[i], letter = option[0] ? option[1] : 0, *value = option;
         if (option[0] != '-') {
-            if (o->model) say(2, "there is one model too many: '%s'", option);
+            if (o->model) say(2, "more than one model: '%s'", option);
             o->model = option;
             continue;
         }
@@ -1012,44 +1042,8 @@ static void parse_options(int argc, char **argv, Options *o, Sampler *s) {
     if (o->scored && sampling) say(2, "-e scores and does not sample: leave out %s", sampling);
 }
 
-// Prints names that are not in seen; with -u, adds them to it.
-void generate(Sampler *s, const Options *o, Set *seen) {
-    static char output[1 << 16];
-    size_t n_bytes = 0;
-    uint64_t n_printed = 0, number = o->first;
-    int n_tries = 0;
-    while (n_printed < o->n_names && n_tries < MAX_TRIES && !ferror(stdout)) {
-        size_t n = o->n_names - n_printed < BATCH ? (size_t)(o->n_names - n_printed) : BATCH;
-        sample_batch(s, number, n);
-        number += n;
-        for (size_t i = 0; i < n && n_tries < MAX_TRIES; i++) {
-            char *name = output + n_bytes;
-            size_t length = write_name(s, i, name);
-            if (seen->count > 0) {
-                uint64_t hash = hash_of((unsigned char *)name, length);
-                n_tries++;
-                if (*slot_of(seen, hash)) continue;
-                if (o->unique) insert(seen, hash);
-                n_tries = 0;
-            }
-            n_printed++;
-            name[length] = '\n';
-            n_bytes += length + 1;
-            if (n_bytes + 4 * (MAX_LEN + 1) > sizeof output) {
-                fwrite(output, 1, n_bytes, stdout);
-                n_bytes = 0;
-            }
-        }
-    }
-    fwrite(output, 1, n_bytes, stdout);
-    finish_output();
-    if (n_tries == MAX_TRIES) {
-        say(1, "found %llu new names; then %d in a row were not new",
-            (unsigned long long)n_printed, n_tries);
-    }
-}
-
-// Whether the compiler rounds after every operation, and adds in the order of the text.
+// Whether the compiler rounds after every operation, and adds in source order: 1 / 4096 squared is
+// lost if a * a is rounded, and 1 is lost beside 2^25.
 static int is_exact(void) {
     volatile float a = 1 + 1.0f / 4096, b = 1 << 25, c = 1;
     float large = b, one = c;
@@ -1059,7 +1053,7 @@ static int is_exact(void) {
 int main(int argc, char **argv) {
     static Sampler s = {.temperature = 1, .top_p = 1};
     Options o = {.model = NULL, .prefix = "", .n_names = 20};
-    static Set seen; // static, for the leak checker of the tests
+    static Set seen; // static, for the tests' leak checker
     parse_options(argc, argv, &o, &s);
     if (!is_exact()) say(1, "built for other arithmetic: use -std=c11, no part of -ffast-math");
     read_model(&s.model, o.model ? o.model : "out/mlp.bin");
@@ -1071,15 +1065,14 @@ int main(int argc, char **argv) {
     start_with(&s, o.prefix);
     if (!o.seeded) {
         struct timespec now;
-        timespec_get(&now, TIME_UTC);
+        timespec_get(&now, TIME_UTC); // 24 bits of it are short enough to retype
         s.seed = splitmix64((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec) >> 40;
-        fprintf(stderr, "seed %llu\n", (unsigned long long)s.seed); // 24 bits, to be typed again
+        fprintf(stderr, "seed %llu\n", (unsigned long long)s.seed);
     }
-    s.seed = splitmix64(s.seed); // else the numbers of two seeds might be the same, shifted
-    if (o.unique || o.n_excluded) insert(&seen, hash_of(NULL, 0)); // an empty name is never new
+    s.seed = splitmix64(s.seed); // else two seeds could share a sequence, shifted
     for (int i = 0; i < o.n_excluded; i++) {
         Lines lines = open_lines(o.excluded[i]);
-        while (next_line(&lines)) insert(&seen, hash_of(lines.text, lines.length));
+        while (next_line(&lines)) is_new(&seen, hash_of(lines.text, lines.length), 1);
     }
     generate(&s, &o, &seen);
     return 0;
