@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import os
+import random
 import select
 import shutil
 import struct
@@ -11,23 +12,23 @@ import subprocess
 
 import pytest
 
-from conftest import NGrams, ROOT, version_2, with_crc
+from conftest import NGrams, ROOT, leb128, version_2, with_crc
 
 fcntl = pytest.importorskip("fcntl")
 PAGE = (ROOT / "sample.html").read_text(encoding="utf-8")
 ARITHMETIC = PAGE.partition("<script>\n")[2].partition("// ---- The page")[0]
 NAMES = """
 function names(m, n, seed, temperature, top_k, top_p, prefix) {
-  const s = {model: m, cache: {}, seed: splitmix64(BigInt(seed)), temperature: f(temperature),
+  const s = {model: m, seed: splitmix64(BigInt(seed)), temperature: f(temperature),
              top_k: top_k ?? Infinity, top_p: f(top_p)};
   return Array.from({length: n}, (_, i) =>
     draw(s, encode(m, prefix), i).map(token => m.itos[token]).join(""));
 }
 function losses(m, lines) {
-  const s = {model: m, cache: {}, temperature: 1, top_k: Infinity, top_p: 1};
+  const s = {model: m, temperature: 1, top_k: Infinity, top_p: 1};
   return lines.map(line => {
     const tokens = [...encode(m, line), 0];
-    const nll = tokens.map((token, at) => look_up(s, tokens, at).nll[token]);
+    const nll = tokens.map((token, at) => compute(s, tokens.slice(0, at)).nll[token]);
     return (sum_of(nll) / nll.length).toFixed(6) + "\\t" + line;
   });
 }
@@ -79,13 +80,115 @@ def in_script(path, names):
 def test_same_names_in_node(expected, models, names):
     if not shutil.which("node"):
         pytest.skip("there is no node here")
-    read = "const read = path => load(new Uint8Array(require('fs').readFileSync(path)), path);"
+    read = "const read = path => load(new Uint8Array(require('fs').readFileSync(path)));"
     script = ARITHMETIC + NAMES + read + "".join(
         f"{{ const m = read({json.dumps(str(path))});"
         f"  console.log(JSON.stringify({in_script(path, names)})); }}" for path in models)
     done = subprocess.run(["node", "-"], input=script, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+
+
+# -----------------------------------------------------------------------------
+# Damaged files: the sentence of ./sample, word for word
+
+START = b"NPLM" + struct.pack("<5I", 2, 0, 3, 0, 0) + b"\1\n\1a\1b" + bytes(2)
+HEADS = [(1, 3), (2, 3)]
+LISTS = [[[3], [0, 1, 2], [2, 3, 4]], [[2], [0, 2], [2, 1], [1, 2, 0], [1, 1, 300]]]
+NAN = float("nan")
+
+
+def small_file(weight=0.0, start=START, heads=HEADS, lists=LISTS, discounts=(0.6, 1.1, 1.4),
+               n_orders=None, changes=(), end=b""):
+    """A file of two orders over three tokens; changes: (order, list, place, number or bytes)."""
+    lists = [[list(part) for part in order] for order in lists]
+    for k, part, place, number in changes:
+        lists[k][part][place] = number
+    data = start + struct.pack("<dI", weight, len(heads) if n_orders is None else n_orders)
+    data += b"".join(struct.pack("<2I3d", *head, *discounts) for head in heads)
+    return with_crc(data + b"".join(n if isinstance(n, bytes) else leb128(n)
+                                    for order in lists for part in order for n in part) + end)
+
+
+def small_network(weight, B=1, E=1, H=1, **more):
+    start = b"NPLM" + struct.pack("<5I", 2, B, 3, E, H) + b"\1\n\1a\1b" + bytes(2)
+    return small_file(weight, start + bytes(4 * (3 * E + B * E * H + H + H * 3 + 3)), **more)
+
+
+def vocabulary(*tokens):
+    data = b"".join(bytes([len(token)]) + token for token in tokens)
+    return small_file(start=START[:24] + data + bytes(-len(data) % 4))
+
+
+def damaged_files():
+    none = {"heads": [], "lists": []}
+    files = {"fine": small_file(), "fine with network": small_network(0.5),
+             "network alone": small_network(1.0, **none), "longer": small_file(end=b"\1"),
+             "weight without n-grams": small_network(0.5, **none),
+             "weight without network": small_file(0.5), "nothing": small_file(**none),
+             "fewer orders": small_file(n_orders=1), "more orders": small_file(n_orders=3),
+             "257 orders": small_file(n_orders=257), "258 orders": small_file(n_orders=258)}
+    for weight in (-0.1, 1.1, NAN, float("inf")):
+        files[f"weight {weight}"] = small_network(weight)
+    for discounts in ((1.1, 1, 1), (1, 2.1, 1), (1, 1, 3.1), (-0.1, 1, 1), (1, NAN, 1), (1, 2, 3)):
+        files[f"discounts {discounts}"] = small_file(discounts=discounts)
+    for heads in ([(2, 3), (2, 3)], [(0, 3), (2, 3)], [(1, 0), (2, 3)], [(1, 3), (0, 3)],
+                  [(1, 3), (2, 0)], [(1, 3), (3, 3)], [(1, 4), (2, 3)], [(1, 3), (2, 4)],
+                  [(1, 3), (2**32 - 1, 3)], [(1, 2**32 - 1), (2, 3)], [(1, 3), (1, 3)]):
+        files[f"heads {heads}"] = small_file(heads=heads)
+    for change in [(1, 0, 0, 3), (1, 0, 0, 4), (1, 0, 0, 1), (1, 1, 1, 3), (1, 1, 0, 2),
+                   (1, 1, 1, 0), (0, 0, 0, 0), (0, 0, 0, 2), (0, 0, 0, 4), (0, 1, 2, 3),
+                   (0, 1, 1, 2), (0, 1, 1, 0), (1, 3, 1, 1), (1, 3, 0, 2), (0, 2, 0, 0),
+                   (1, 2, 0, 1), (1, 2, 1, 0), (1, 4, 2, 2**32 - 1), (1, 4, 2, 2**32)]:
+        files[f"change {change}"] = small_file(changes=[change])
+    for number in (b"\x82\x00", b"\x80", 4 * b"\x80" + b"\1", 4 * b"\x80" + b"\x10",
+                   4 * b"\xff" + b"\x0f", 5 * b"\x80" + b"\1", 5 * b"\x80" + b"\0", 6 * b"\xff"):
+        files[f"count {number}"] = small_file(changes=[(1, 4, 2, number)])
+        files[f"token {number}"] = small_file(changes=[(0, 1, 2, number)])
+    for tokens in [(b"\n", b"b", b"a"), (b"\n", b"a", b"a"), (b"\n", b"\n", b"a"),
+                   (b"a", b"b", b"c"), (b"\n", b"a")]:
+        files[f"vocabulary {tokens}"] = vocabulary(*tokens)
+    for last in (b"", b"ab", b"\xff", b"\xe4\xb8", b"\xf0\x9f\x8c", b"\xef\xbf", b"\xed\xa0\x80",
+                 b"\xc0\x80", b"\xf4\x90\x80\x80", b"\xef\xbf\xbd", b"\xef\xbb\xbf", b"\xc3\xa9"):
+        files[f"last token {last}"] = vocabulary(b"\n", b"\0", last)
+    sizes = (0, 1, 3, 257, 1025, 65537, 0x110000, 0x110001, 2**32 - 1)
+    for at, size in itertools.product(range(4, 24, 4), sizes):
+        for name, data in (("n-grams", small_file()), ("network", small_network(0.5))):
+            data = data[:at] + struct.pack("<I", size) + data[at + 4:-4]
+            files[f"{name}, {size} at {at}"] = with_crc(data)
+    whole = small_network(0.5)
+    for n in range(len(whole) - 4):
+        files[f"the first {n} bytes"] = with_crc(whole[:n])
+    return files
+
+
+def test_damaged_files_get_the_sentence_of_the_program(program, mixture, tmp_path):
+    if not shutil.which("node"):
+        pytest.skip("there is no node here")
+    files, rng = damaged_files(), random.Random(1)
+    for kind, whole in (("small", small_network(0.5)), ("large", mixture.bin.read_bytes())):
+        for i in range(300):  # some bytes differ, and the checksum is right
+            data = bytearray(whole[:-4])
+            for _ in range(rng.randint(1, 3)):
+                data[rng.randrange(4, len(data))] = rng.choice([0, 1, 2, 3, 127, 128, 255])
+            files[f"{kind} {i}"] = with_crc(data)
+    said = {}
+    for i, (name, data) in enumerate(files.items()):
+        (tmp_path / str(i)).write_bytes(data)
+        done = program.run(str(i), "-n", "0", "-s", "1", cwd=tmp_path)
+        said[name] = done.stderr.removeprefix(f"sample: {i} is ").removesuffix("\n")
+    script = ARITHMETIC + f"""
+for (let i = 0; i < {len(files)}; i++) {{
+  let said = "";
+  try {{ load(new Uint8Array(require("fs").readFileSync(String(i)))); }}
+  catch (error) {{ said = error.message; }}
+  console.log(said);
+}}"""
+    done = subprocess.run(["node", "-"], input=script, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert dict(zip(files, done.stdout.split("\n"), strict=False)) == said
+    assert not said["fine"] and not said["fine with network"] and not said["network alone"]
+    assert len(set(said.values())) == 14  # every sentence about a damaged file, and none
 
 
 # -----------------------------------------------------------------------------
@@ -203,10 +306,10 @@ def test_typing_pointing_and_clicking(page, program, trained):
     assert percents == pytest.approx(100 * trained.probs("ma"), abs=0.501)
     assert sum(percents) == pytest.approx(100, abs=3) and page.js("$('bars').textContent") != before
     assert page.js("$('likeliest').textContent") == trained.likeliest("ma")
-    page.js("$('bars').children[5].querySelector('i').click()")
+    page.js("$('bars').children[5].click()")
     assert page.js("$('prefix').value") == "ma" + trained.itos[5]
 
-    x, y = page.js("(() => { const name = document.querySelector('#names button');"
+    x, y = page.js("(() => { const name = document.querySelector('#names li');"
                    "  name.scrollIntoView();"
                    "  const {x, y} = name.getBoundingClientRect(); return [x + 9, y + 9]; })()")
     page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
@@ -229,6 +332,7 @@ def test_wrong_files_and_settings_get_a_sentence(page, program, models, tmp_path
     for name, change in {"sizes": (8, struct.pack("<I", 257)), "vocabulary": (29, b"\0"),
                          "weight": (200, b"\xff\xff\xff\xff")}.items():
         files[name] = with_crc(data[:change[0]] + change[1] + data[change[0] + len(change[1]):-4])
+    files["n-grams"] = small_file(changes=[(1, 2, 1, 0)])
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         page.choose(tmp_path / name)
@@ -245,7 +349,7 @@ def test_wrong_files_and_settings_get_a_sentence(page, program, models, tmp_path
 
 
 def test_no_request_leaves_the_page(page):
-    page.js("explain('anna'); $('more').click()")
+    page.js("explain(encode(m, 'anna')); $('more').click()")
     requests = [event["params"]["request"]["url"] for event in page.events
                 if event["method"] == "Network.requestWillBeSent"]
     assert len(requests) == 1 and requests[0].endswith("/mlp.html")
