@@ -19,22 +19,23 @@ PAGE = (ROOT / "sample.html").read_text(encoding="utf-8")
 ARITHMETIC = PAGE.partition("<script>\n")[2].partition("// ---- The page")[0]
 NAMES = """
 function names(m, n, seed, temperature, top_k, top_p, prefix) {
-  const s = {model: m, seed: splitmix64(BigInt(seed)), temperature: f(temperature),
+  const s = {model: m, cache: {}, seed: splitmix64(BigInt(seed)), temperature: f(temperature),
              top_k: top_k ?? Infinity, top_p: f(top_p)};
   return Array.from({length: n}, (_, i) =>
     draw(s, encode(m, prefix), i).map(token => m.itos[token]).join(""));
 }
 function losses(m, lines) {
-  const s = {model: m, temperature: 1, top_k: Infinity, top_p: 1};
+  const s = {model: m, cache: {}, temperature: 1, top_k: Infinity, top_p: 1};
   return lines.map(line => {
     const tokens = [...encode(m, line), 0];
-    const nll = tokens.map((token, at) => compute(s, tokens.slice(0, at)).nll[token]);
+    const nll = tokens.map((token, at) => look_up(s, tokens.slice(0, at)).nll[token]);
     return (sum_of(nll) / nll.length).toFixed(6) + "\\t" + line;
   });
 }
 """
 # seed, temperature, top_k, top_p, prefix
-RUNS = [("0", 1, None, 1, ""), ("7", 0.7, None, 0.9, "z"), (str(2**64 - 1), 3, 9, 0.8, "ma")]
+RUNS = [("3", 0, None, 1, "ma"), ("0", 1, None, 1, ""), ("7", 0.7, None, 0.9, "z"),
+        (str(2**64 - 1), 3, 9, 0.8, "ma")]
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +189,7 @@ for (let i = 0; i < {len(files)}; i++) {{
     assert done.returncode == 0, done.stderr
     assert dict(zip(files, done.stdout.split("\n"), strict=False)) == said
     assert not said["fine"] and not said["fine with network"] and not said["network alone"]
-    assert len(set(said.values())) == 14  # every sentence about a damaged file, and none
+    assert len(set(said.values())) == 13  # every sentence about a damaged file, and none
 
 
 # -----------------------------------------------------------------------------
