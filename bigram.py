@@ -18,7 +18,7 @@ import os
 import random
 import time
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # threads that wait spin less: faster if it is busy
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # idle threads spin less: faster on a busy machine
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 SETTINGS = [
     # name              default      range         meaning
     ("input_file",      "names.txt", None,         "text to learn from: UTF-8, one item per line"),
-    ("out_dir",         "",          None,         "folder to save a Kneser-Ney model in, if any"),
+    ("out_dir",         "",          None,         "folder to save the Kneser-Ney model in"),
     ("train_frac",      0.8,         (0.01, 1),    "share to train on; the rest: dev and test"),
     ("keep_duplicates", False,       None,         "keep every copy of a repeated line"),
     ("block_size",      1,           (1, 256),     "context length, in characters"),
@@ -37,47 +37,49 @@ SETTINGS = [
     ("learning_rate",   50.0,        (0, 1000),    "learning rate of the network (the lecture's)"),
     ("weight_decay",    1e-6,        (0, 1000),    "weight decay of the network"),
     ("eval_interval",   500,         (1, 10**9),   "steps between printed losses"),
-    ("kneser_ney",      False,       None,         "Kneser-Ney, not plain counts and network"),
-    ("discount",        1.1,         (0, 10),      "factor on Kneser-Ney's estimated discounts"),
+    ("kneser_ney",      False,       None,         "Kneser-Ney instead of counts and network"),
+    ("discount",        1.1,         (0, 10),      "scales Kneser-Ney's estimated discounts"),
     ("tune",            False,       None,         "choose smoothing or discount on dev"),
     ("num_samples",     10,          (0, 10**6),   "items to sample from each model"),
     ("seed",            1337,        (0, 2**63-1), "random seed of the samples"),
 ]
 SMOOTHINGS = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]  # what --tune tries
 DISCOUNTS = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3]
-MAX_TABLE = 5 * 10**7  # entries of a count table: with probabilities and network, 1 GB
-MAX_LEN = 1024       # a sampled item is cut off here, so that sampling always ends, as in sample.c
+MAX_TABLE = 5 * 10**7  # most entries of a count table: 1 GB, with probabilities and network
+MAX_LEN = 1024       # a sample is cut off here, so that sampling always ends
 
 # -----------------------------------------------------------------------------
 # Data
 
 def read_words(input_file, keep_duplicates=False):
-    """The lines of a UTF-8 file, stripped, as a list of str, without empty ones. Repeated lines are
+    """The non-empty lines of a UTF-8 file, stripped, as a list of str. Repeated lines are
     dropped, unless keep_duplicates: names.txt has a name twice if girls and boys share it, and a
     random split would put many into both train and dev. Raises ValueError if no line has text."""
-    with open(input_file, encoding="utf-8-sig") as f:  # -sig: skips the mark some editors put first
-        words = [word for line in f.read().split("\n") if (word := line.strip())]
+    with open(input_file, encoding="utf-8-sig") as f:  # -sig: without a byte order mark, if any
+        text = f.read()  # whole: if it is not UTF-8, start() can say in which line
+    words = [word for line in text.split("\n") if (word := line.strip())]
     if not words:
         raise ValueError(f"{input_file} has no line with text; it should hold one item per line")
     return words if keep_duplicates else list(dict.fromkeys(words))  # a dict keeps the order
 
 
 def split_words(words, train_frac):
-    """The words, shuffled, as train, dev and test: 80 : 10 : 10 for train_frac 0.8. The seed is the
-    lectures' 42, so that every model is judged on the same words. ValueError if a part is empty."""
+    """The words, shuffled, as train, dev and test, by default 80 : 10 : 10. The seed is fixed (the
+    lectures' 42): every model is judged on the same words. Raises ValueError if a part is empty."""
     words = words[:]
     random.Random(42).shuffle(words)
     n1, n2 = int(train_frac * len(words)), int((1 + train_frac) / 2 * len(words))
     train, dev, test = words[:n1], words[n1:n2], words[n2:]
     if not train or (train_frac < 1 and not (dev and test)):
-        raise ValueError(f"{len(words)} different lines are too few to split with train_frac "
-                         f"{train_frac}; add lines, or train on all of them with --train_frac=1")
+        raise ValueError(f"too few lines, {len(words)}, to split with train_frac {train_frac}; add "
+                         "lines, or train on all of them with --train_frac=1")
     return train, dev, test
 
 
 def vocabulary(words):
     """itos, the character of each token. Token 0, the boundary, marks both ends of a word, like the
-    lecture's "."; here it is a newline, which no line can contain."""
+    lecture's ".": one token for both makes a table of 27 x 27, not 28 x 28 with a row and a column
+    of zeros. Here it is a newline, which no line can contain."""
     return ["\n"] + sorted(set("".join(words)))
 
 
@@ -88,10 +90,10 @@ def encode(words, itos, block_size):
     stoi = {ch: i for i, ch in enumerate(itos)}
     pad = itos[0] * block_size  # enough that no context reaches back into the previous word
     text = pad + pad.join(words) + pad
-    tokens = np.fromiter(map(stoi.get, text), np.uint8 if len(itos) <= 256 else np.int32, len(text))
-    rows = torch.from_numpy(tokens).unfold(0, block_size + 1, 1)  # every window of the text
-    # where the last two tokens are both boundaries, the window would only predict padding
-    return rows[(rows[:, -2] != 0) | (rows[:, -1] != 0)]
+    dtype = np.uint8 if len(itos) <= 256 else np.int32
+    tokens = torch.from_numpy(np.fromiter(map(stoi.get, text), dtype, len(text)))
+    rows = tokens.unfold(0, block_size + 1, 1)  # every window of block_size + 1
+    return rows[(rows[:, -2:] != 0).any(dim=1)]  # a window that ends in two boundaries is padding
 
 
 # -----------------------------------------------------------------------------
@@ -107,6 +109,7 @@ def count(rows, vocab_size):
         raise ValueError(f"a table for block_size {n - 1} has {vocab_size}^{n} entries, more than "
                          f"{MAX_TABLE:,}; use --kneser_ney, or a smaller --block_size")
     N = torch.zeros([vocab_size] * n, dtype=torch.long)
+    # the lecture's N[ix1, ix2] += 1, for all rows at once: rows.T has one line per index
     return N.index_put_(tuple(rows.T.long()), torch.tensor(1), accumulate=True)
 
 
@@ -116,7 +119,7 @@ def normalise(N, smoothing):
     With smoothing 0, a single unseen pair in dev makes the loss infinite."""
     P = N.float() + smoothing
     # keepdim=True keeps the sums a column, so that each row is divided by its own sum. Without it,
-    # a square table would be divided column by column, without an error.
+    # a square table would silently be divided by column.
     P /= P.sum(-1, keepdim=True)
     return P.nan_to_num_()  # 0 / 0 with smoothing 0: a context never seen predicts nothing
 
@@ -136,16 +139,17 @@ class Table:
 
 def train_network(N, config):
     """Trains a linear layer W and a softmax on the counts N; returns the Table it has learned.
-    The lecture feeds one one-hot vector per pair, which picks a row of W. All pairs with the same
-    context pick the same row, so here each context appears once, with its counts as the target:
-    equal terms of the loss are added up first. Loss and gradient are the same."""
-    X = N.sum(-1).nonzero(as_tuple=True)  # the contexts seen
-    Y = N[X].float()                      # (contexts seen, vocab_size)
+    The lecture multiplies W by a one-hot vector for each pair, which picks a row of W. All pairs
+    with the same context pick the same row, so here each context stands once, with its counts Y:
+    equal terms of the loss are grouped. Loss and gradient are the same."""
+    seen = N.sum(-1).nonzero(as_tuple=True)  # the contexts seen, as an index of N and W
+    Y = N[seen].float()                      # (contexts seen, vocab_size)
     W = torch.zeros(N.shape, requires_grad=True)  # uniform predictions: first loss log(vocab_size)
     for step in range(config.max_iters + 1):
-        logits = W[X]  # (contexts seen, vocab_size); log-counts: exp(logits) are like counts
-        # The lecture's exp, division by the sum and -log in one call that cannot overflow.
-        loss = F.cross_entropy(logits, Y, reduction="sum") / Y.sum()  # Y: one term for each count
+        logits = W[seen]  # (contexts seen, vocab_size), "log-counts": exp(logits) are like counts
+        # the lecture's exp, division by the sum, log and mean, in one call that cannot overflow;
+        # Y says how many of the pairs have each log
+        loss = F.cross_entropy(logits, Y, reduction="sum") / Y.sum()
         if step % config.eval_interval == 0 or step == config.max_iters:
             print(f"step {step:6,} | train {loss.item():.4f}", flush=True)
         if not loss.isfinite():
@@ -159,22 +163,22 @@ def train_network(N, config):
     return Table(F.softmax(W.detach(), dim=-1))
 
 # -----------------------------------------------------------------------------
-# Evaluating and sampling: a model is anything with a method prob
+# Evaluating, sampling, tuning: all that a model needs is prob and size
 
 def evaluate(model, rows):
-    """The mean loss over the rows; None if there are none, inf if a probability is 0. The product
-    of all probabilities, the likelihood, is too small for a float: hence the sum of their logs;
-    negated, so that lower is better; and the mean, to compare data of any size."""
-    return -model.prob(rows).log().mean().item() if len(rows) else None
+    """The mean loss over the rows: inf if a probability is 0, nan if there are no rows. The product
+    of all probabilities, the likelihood, is too small for a float: so sum their logs; negate, so
+    that lower is better; and average, to compare data of any size."""
+    return -model.prob(rows).log().mean().item()
 
 
 def sample(model, itos, block_size, generator):
-    """A new item (str), drawn token by token until the boundary comes."""
+    """A new item (str), drawn token by token until a boundary."""
     context = torch.zeros(block_size, dtype=torch.long)
-    tokens = torch.arange(len(itos))[:, None]  # (vocab_size, 1)
+    tokens = torch.arange(len(itos))[:, None]  # (vocab_size, 1): all that may come next
     word = ""
     while len(word) < MAX_LEN:
-        rows = torch.cat([context.expand(len(itos), -1), tokens], dim=1)  # one per possible token
+        rows = torch.cat([context.expand(len(itos), -1), tokens], dim=1)  # each after the context
         token = torch.multinomial(model.prob(rows), num_samples=1, generator=generator)  # (1,)
         if token == 0:
             break
@@ -184,7 +188,7 @@ def sample(model, itos, block_size, generator):
 
 
 def fit(name, rows, vocab_size, config):
-    """Trains the model of that name (counts, network, kneser_ney) on the rows."""
+    """Trains a model on the rows: counts, network, or kneser_ney (the appendix)."""
     if name == "kneser_ney":
         return KneserNey(rows, vocab_size, config.discount)
     N = count(rows, vocab_size)
@@ -194,12 +198,14 @@ def fit(name, rows, vocab_size, config):
 def tune(name, train, dev, vocab_size, config):
     """Sets the smoothing of counts, or the discount of kneser_ney, to the value with the lowest dev
     loss. Returns the name of that setting, and all it tried: (value, train loss, dev loss)."""
-    setting = "smoothing" if name == "counts" else "discount"
+    setting, values = "discount", DISCOUNTS
+    if name == "counts":
+        setting, values = "smoothing", SMOOTHINGS
     if not len(dev):
-        raise ValueError(f"there is no dev to tune the {setting} on; lower --train_frac")
+        raise ValueError(f"there is no dev data to tune the {setting} on; lower --train_frac")
     tried = []
-    for value in SMOOTHINGS if name == "counts" else DISCOUNTS:
-        setattr(config, setting, value)
+    for value in values:
+        setattr(config, setting, value)  # where fit() looks for it
         model = fit(name, train, vocab_size, config)
         tried.append((value, evaluate(model, train), evaluate(model, dev)))
         print(setting, "{:5} | train {:.4f} | dev {:.4f}".format(*tried[-1]), flush=True)
@@ -213,24 +219,25 @@ def main(argv):
     words = read_words(config.input_file, config.keep_duplicates)
     itos = vocabulary(words)
     splits = split_words(words, config.train_frac)
-    parts = train, dev, test = [encode(split, itos, config.block_size) for split in splits]
+    parts = [encode(split, itos, config.block_size) for split in splits]
+    train, dev, _ = parts
     show_data(words, itos, parts, config)
-    print(f"untrained: {math.log(len(itos)):.4f}, the log of {len(itos)} equally likely tokens")
-    uniform = Table(torch.full((len(itos), len(itos)), 1 / len(itos)))
+    print(f"untrained: {math.log(len(itos)):.4f} = log({len(itos)}), all tokens equally likely")
+    uniform = Table(torch.full((len(itos), len(itos)), 1 / len(itos)))  # after any one token
     show_samples(samples(uniform, itos, 1, config), words, splits[0])
 
     names = ["kneser_ney"] if config.kneser_ney else ["counts", "network"]
     if config.tune:
         tune(names[0], train, dev, len(itos), config)
-        names = names[:1]  # the network is compared with plain counts
+        names = names[:1]  # not the network, which has no such setting
     if not config.kneser_ney:
         show_ngrams(count(train, len(itos)), config.smoothing, itos)
     for name in names:
         started = time.perf_counter()
         model = fit(name, train, len(itos), config)
         print(f"{model.size:,} parameters | {time.perf_counter() - started:.2f} s")
-        losses = [nats(evaluate(model, part)) for part in parts]
-        print(f"{name}: train {losses[0]} | dev {losses[1]} | test {losses[2]}")
+        losses = [evaluate(model, part) for part in parts]
+        print("{}: train {:.4f} | dev {:.4f} | test {:.4f}".format(name, *losses))
         show_samples(samples(model, itos, config.block_size, config), words, splits[0])
     if config.kneser_ney and config.out_dir:
         save(model, itos, config.out_dir)
@@ -242,19 +249,20 @@ def main(argv):
 class KneserNey:
     """Interpolated modified Kneser-Ney smoothing (Kneser and Ney 1995; Chen and Goodman 1999).
 
-    Order k has the last k tokens as its context. It takes a discount D off each count c, and passes
-    what it took to order k - 1; below order 0, all tokens are equally likely:
+    Order k has the last k tokens as its context. Each count c loses a discount D, and what is lost
+    goes to the prediction of order k - 1; below order 0, all tokens are equally likely:
         p_k(token) = (c - D) / total + backoff * p_(k-1)(token)
-        total = sum of the context's c;  backoff = sum of its D / total, 1 if it was never seen
-    In the highest order c is a plain count. In the others it is the number of different tokens that
-    come before: "Francisco" is frequent, but only after "San".
+        total = sum of the context's c;  backoff = (sum of its D) / total, 1 for an unseen context
+    In the highest order c is a plain count. In the others it is the number of different tokens seen
+    before it: "Francisco" is frequent, but only after "San".
 
-    An n-gram's key is (number of its context) * vocab_size + token. A context's key is (number of
-    the one shorter) * vocab_size + leftmost token; its number is its place in context_keys."""
+    All n-grams of an order are numbered, and so are its contexts, by a search in sorted keys. The
+    key of an n-gram is (its context's number) * vocab_size + its last token; that of a context is
+    (the number of the context one shorter) * vocab_size + its leftmost token."""
 
     def __init__(self, rows, vocab_size, discount):
         self.vocab_size, self.orders = vocab_size, []
-        context = torch.zeros(len(rows), dtype=torch.long)  # (predictions,): number of its context
+        context = torch.zeros(len(rows), dtype=torch.long)  # (predictions,): its context's number
         context_keys = torch.zeros(1, dtype=torch.long)     # order 0 has the empty context only
         for k in range(rows.shape[1]):
             if k > 0:
@@ -262,7 +270,7 @@ class KneserNey:
                     return_inverse=True)
             keys, ngram, c = (context * vocab_size + rows[:, -1]).unique(
                 return_inverse=True, return_counts=True)
-            if k > 0:  # of the order below, an n-gram's count is in how many of this order it ends
+            if k > 0:  # the order below counts how many of these n-grams each of its own ends
                 ends_in = torch.empty_like(keys).scatter_(0, ngram, shorter)
                 self.orders[-1]["c"] = ends_in.bincount()
             shorter = ngram
@@ -273,18 +281,18 @@ class KneserNey:
     def set_discount(self, factor):
         """Computes each order's D, (c - D) / total and backoff. Chen and Goodman estimate D for the
         counts 1, 2, and 3 or more; factor scales these. In a small text an estimate may be below 0
-        or above the count: the limits leave every token possible."""
+        or above the count: hence the limits."""
         for order in self.orders:
             c, context = order["c"], order["keys"] // self.vocab_size  # both (n-grams,)
             n1, n2, n3, n4 = (max(1, (c == i).sum().item()) for i in (1, 2, 3, 4))
-            Y = n1 / (n1 + 2 * n2)
-            D = 1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3
-            D = [min(i, factor * max(0.1, d)) for i, d in enumerate(D, start=1)]
+            y = n1 / (n1 + 2 * n2)
+            estimates = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
+            D = [min(i, factor * max(0.1, d)) for i, d in enumerate(estimates, start=1)]
             order["D"] = torch.tensor(D, dtype=torch.double)
             taken = order["D"][c.clamp(max=3) - 1]       # (n-grams,)
             total = torch.bincount(context, c.double())  # (contexts,)
-            # one entry more for number -1, a context or an n-gram that was never seen
-            order["kept"] = F.pad((c - taken) / total[context], (0, 1), value=0.0)
+            # a last entry for index -1, an n-gram or a context that was never seen
+            order["kept"] = F.pad((c - taken) / total[context], (0, 1))
             order["backoff"] = F.pad(torch.bincount(context, taken) / total, (0, 1), value=1.0)
 
     def prob(self, rows):
@@ -292,7 +300,7 @@ class KneserNey:
         p = torch.full((len(rows),), 1 / self.vocab_size, dtype=torch.double)
         context = torch.zeros(len(rows), dtype=torch.long)
         for k, order in enumerate(self.orders):
-            if k > 0:
+            if k > 0:  # after an unseen context, -1, all keys are below 0: none is found
                 context = find(order["context_keys"], context * self.vocab_size + rows[:, -1 - k])
             ngram = find(order["keys"], context * self.vocab_size + rows[:, -1])
             p = order["kept"][ngram] + order["backoff"][context] * p
@@ -300,7 +308,7 @@ class KneserNey:
 
 
 def find(keys, wanted):
-    """The place of each wanted number in the sorted keys; -1 if it is not there."""
+    """The index of each wanted number in the sorted keys; -1 if it is not there."""
     i = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
     return torch.where(keys[i] == wanted, i, -1)
 
@@ -315,46 +323,43 @@ import sys
 
 
 def samples(model, itos, block_size, config):
-    """config.num_samples new items (list of str), with the same luck for every model."""
+    """config.num_samples new items (list of str), with the same seed for every model."""
     generator = torch.Generator().manual_seed(config.seed)
     return [sample(model, itos, block_size, generator) for _ in range(config.num_samples)]
 
 
 def show_ngrams(N, smoothing, itos):
     """Prints the most frequent n-grams, and the likeliest and unlikeliest given their context."""
-    P, kind = normalise(N, smoothing), "pairs" if N.dim() == 2 else f"{N.dim()}-grams"
-    for title, table, sign in ("most frequent", N, 1), ("likeliest", P, 1), ("unlikeliest", P, -1):
+    P = normalise(N, smoothing)
+    kind = "pairs" if N.dim() == 2 else f"{N.dim()}-grams"
+    for title, values in ("most frequent", N), ("likeliest", P), ("unlikeliest", -P):
         found = []
-        for entry in (sign * table).flatten().topk(min(5, N.numel())).indices.tolist():
+        for entry in values.flatten().topk(min(5, N.numel())).indices.tolist():
             ngram = np.unravel_index(entry, N.shape)
-            value = f"{N[ngram]:,}" if table is N else f"{P[ngram]:.2%}"
+            value = f"{N[ngram]:,}" if values is N else f"{P[ngram]:.2%}"
             found.append("".join(itos[token] for token in ngram).replace("\n", ".") + " " + value)
         print(f"{title} {kind}: {', '.join(found)}")
 
 
 def save(model, itos, out_dir, weight=0.0, network=None):
-    """Writes a KneserNey to out_dir/ngrams.pt, for export.py; mix.py adds the last two."""
+    """Writes a KneserNey to out_dir/ngrams.pt, for export.py; mix.py sets the last two."""
     buffer = io.BytesIO()
     torch.save({"itos": itos, "orders": model.orders, "weight": weight, "network": network}, buffer)
     write_file(os.path.join(out_dir, "ngrams.pt"), buffer.getvalue())
 
 
-def nats(loss):
-    """A loss as it is printed: a dash where there was nothing to evaluate."""
-    return "-" if loss is None else f"{loss:.4f}"
-
-
 def show_data(words, itos, parts, config):
     """Prints how much data there is, and what it looks like."""
     lengths = [len(word) for word in words]
+    train, dev, test = map(len, parts)
     print(f"{config.input_file}: {len(words):,} lines, {len(itos)} tokens; predictions: "
-          "train {:,} | dev {:,} | test {:,}".format(*map(len, parts)))
-    print(f"it begins with {', '.join(words[:3])}; {min(lengths)} to {max(lengths)} characters")
+          f"train {train:,} | dev {dev:,} | test {test:,}")
+    print(f"first lines: {', '.join(words[:3])}; length {min(lengths)} to {max(lengths)}")
 
 
 def show_samples(samples, words, train_words):
-    """Prints what a model made up, the share that copies training lines, and marks the data's."""
-    known, seen = (set(samples).intersection(lines) for lines in (train_words, words))
+    """Prints samples and the share that are training lines; marks those that are in the data."""
+    known, seen = set(train_words), set(words)
     if samples:
         share = sum(word in known for word in samples) / len(samples)
         print(f"{len(samples):,} samples, {share:.1%} of them training lines:")
@@ -363,7 +368,7 @@ def show_samples(samples, words, train_words):
 
 
 def write_file(path, data):
-    """Writes bytes to path whole or not at all: to a temporary name first, then renamed."""
+    """Writes bytes to path whole or not at all: to a temporary file, which is then renamed."""
     try:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         with open(path + ".tmp", "wb") as f:
@@ -374,7 +379,7 @@ def write_file(path, data):
 
 
 def parse_args(argv, **defaults):
-    """SETTINGS, overridden by defaults and these by argv (list of str), as a namespace."""
+    """SETTINGS, overridden by defaults, then by argv (list of str), as a namespace."""
     parser = argparse.ArgumentParser(prog=os.path.basename(__file__), usage=argparse.SUPPRESS,
                                      allow_abbrev=False, description=__doc__.split("\n")[1])
     for name, default, _, meaning in SETTINGS:
@@ -395,14 +400,14 @@ def parse_args(argv, **defaults):
         parser.error(f"there is no setting {unknown[0]}; {hint}--help lists all")
     for name, _, limits, _ in SETTINGS:
         value = getattr(config, name)
-        if limits and value is not None and not limits[0] <= value <= limits[1]:  # nan never is
+        if limits and value is not None and not limits[0] <= value <= limits[1]:  # nor is nan
             parser.error(f"argument --{name}: {value} is not between {limits[0]} and {limits[1]}")
     return config
 
 
 def start(main, argv=None):
-    """main(argv), whose errors end the program with one sentence on stderr."""
-    if argv is None:  # that of this process
+    """Runs main(argv); an error ends the program with one sentence on stderr."""
+    if argv is None:  # use this process's
         argv = sys.argv[1:]
         if hasattr(signal, "SIGPIPE"):
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head may stop reading: end quietly
@@ -412,9 +417,11 @@ def start(main, argv=None):
         try:
             return main(argv)
         finally:  # --help and errors too leave output that is not written yet
-            sys.stdout and sys.stdout.flush()
+            if sys.stdout:
+                sys.stdout.flush()
     except UnicodeDecodeError as e:
-        said = (f"the input file is not UTF-8 in line {e.object.count(10, 0, e.start) + 1:,}; "
+        line = e.object[:e.start].count(b"\n") + 1
+        said = (f"the input file is not UTF-8 at line {line:,}; "
                 "convert it first, for instance with iconv -f latin1 -t utf-8 OLD > NEW")
     except OSError as e:
         said = f"{e.filename or 'cannot write the output'}: {e.strerror}"

@@ -14,6 +14,7 @@ Draws the pictures of this project into out_dir. Needs matplotlib.
 
 import argparse
 import io
+import math
 import os
 import unicodedata
 import warnings
@@ -103,9 +104,9 @@ def plot_tune(name, tried):
 # -----------------------------------------------------------------------------
 # mlp.py
 
-def plot_find_lr(rates, losses, suggestion):
+def plot_find_lr(rates, losses):
     """The loss against the learning rate, on a logarithmic axis, and the suggested rate."""
-    ax = new_axes(8, 5)
+    ax, suggestion = new_axes(8, 5), rates[losses.argmin()].item()
     ax.plot(rates, losses)
     ax.axvline(suggestion, color="tab:red", linestyle="--", label=f"suggested: {suggestion:.1e}")
     ax.set(xlabel="learning rate", xscale="log", ylabel="loss, mean of 50 steps",
@@ -123,7 +124,7 @@ def plot_loss(run):
     ax.plot(losses, color="tab:blue", alpha=0.2, linewidth=0.5, label="train, each step")
     ax.plot(torch.arange(len(smooth)) + width // 2, smooth, color="tab:blue",
             label=f"train, mean of {width} steps")
-    dev = {step: loss for step, (_, loss) in run["evaluations"].items() if loss is not None}
+    dev = {step: loss for step, (_, loss) in run["evaluations"].items() if not math.isnan(loss)}
     if dev:
         ax.plot(list(dev), list(dev.values()), "o-", markersize=3, color="tab:orange", label="dev")
     later = [loss for step, loss in dev.items() if step > 0]  # the first is off the picture

@@ -90,9 +90,10 @@ def test_tune_shows_what_was_tried_and_marks_the_best():
 def test_find_lr_shows_the_valley_and_the_suggestion():
     rates = torch.logspace(-5, 0, 100)
     losses = (rates.log10() + 2)**2 + 1
-    ax = plot.plot_find_lr(rates, losses, 0.01)
+    ax = plot.plot_find_lr(rates, losses)
     curve, mark = ax.get_lines()
-    assert np.allclose(curve.get_ydata(), losses) and np.allclose(mark.get_xdata(), 0.01)
+    assert np.allclose(curve.get_ydata(), losses)
+    assert np.allclose(mark.get_xdata(), rates[losses.argmin()])
     low, high = ax.get_ylim()
     assert low < 1 and losses[0] < high and ax.get_xscale() == "log"
 
@@ -116,7 +117,7 @@ def test_loss_shows_dev_whatever_it_does(dev):
 
 
 @pytest.mark.parametrize("losses, evaluations", [
-    ([3.0], {0: (3.1, None), 1: (2.9, None)}),      # no dev
+    ([3.0], {0: (3.1, math.nan), 1: (2.9, math.nan)}),  # no dev
     ([3.0], {0: (3.1, 3.1), 1: (2.9, 2.9)}),
     ([3.0] * 5, {0: (3.1, 3.1)}),                   # stopped before the second evaluation
     ([], {0: (3.1, 3.1)}),                          # stopped at once
@@ -170,7 +171,7 @@ def test_embedding_knows_vowels_and_consonants():
 # The command
 
 def test_all_that_can_be_drawn(words_file, tmp_path, monkeypatch, capsys):
-    found = torch.logspace(-5, 0, 9), torch.rand(9), 0.1
+    found = torch.logspace(-5, 0, 9), torch.rand(9)
     monkeypatch.setattr(mlp, "find_lr", lambda *args: found)
     out_dir = tmp_path / "out"
     argv = [f"--input_file={words_file}", f"--out_dir={out_dir}"]
@@ -202,7 +203,7 @@ def test_settings_reach_what_is_drawn(words_file, tmp_path, monkeypatch, argv, s
 
     def take(parse):
         return lambda *args, **defaults: used.append(parse(*args, **defaults)) or used[-1]
-    found = torch.logspace(-5, 0, 9), torch.rand(9), 0.1
+    found = torch.logspace(-5, 0, 9), torch.rand(9)
     monkeypatch.setattr(mlp, "find_lr", lambda *args: found)
     for module in (bigram, mlp):
         monkeypatch.setattr(module, "parse_args", take(module.parse_args))

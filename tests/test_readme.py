@@ -176,7 +176,7 @@ def test_counted_rows_of_the_table_of_models(monkeypatch, capsys):
         bigram.main([*options, "--num_samples=0"])
         said = capsys.readouterr().out
         if cells[2] == "0":
-            assert f"untrained: {cells[3]}," in said and cells[3] == cells[4]
+            assert f"untrained: {cells[3]} = log(27)" in said and cells[3] == cells[4]
         else:
             assert f"{cells[2]} parameters" in said
             said = re.findall(r"^\w+: train .* \| dev (\S+) \| test (\S+)$", said, re.MULTILINE)

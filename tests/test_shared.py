@@ -10,7 +10,7 @@ import bigram
 import mlp
 
 OWN = "main", "evaluate", "sample"  # each of these does its script's own work
-SHARED = ("read_words", "split_words", "vocabulary", "encode", "nats", "show_data", "show_samples",
+SHARED = ("read_words", "split_words", "vocabulary", "encode", "show_data", "show_samples",
           "write_file", "parse_args", "start")
 
 
