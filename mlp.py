@@ -419,10 +419,12 @@ def show_and_save(model, optimizer, config, run):
     """Prints the last evaluation of a run, and saves the run with all that restore() needs."""
     step, seconds = run["step"], run["seconds"]
     train_loss, dev_loss = run["evaluations"][step]
-    each = seconds / max(1, step)
     print(f"step {step:6,} | lr {learning_rate_at(step, config):.1e} | train {train_loss:.4f} | "
-          f"dev {dev_loss:.4f} | {1000 * each:.2f} ms a step | "
-          f"{each * (config.max_iters - step):.0f} s left", flush=True)
+          f"dev {dev_loss:.4f}", end="")
+    if step > 0:
+        left = (config.max_iters - step) * seconds / step
+        print(f" | {1000 * seconds / step:.2f} ms a step | {left:.0f} s left", end="")
+    print(flush=True)
     if not math.isfinite(train_loss):
         raise ValueError(f"the loss is not finite at step {step:,}; lower --learning_rate")
     run.update(model=model.state_dict(), optimizer=optimizer.state_dict(),
