@@ -18,9 +18,9 @@ import os
 import random
 import time
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # idle threads spin less: faster on a busy machine
+# before torch starts its threads: idle ones spin less, which is faster on a busy machine
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -52,12 +52,12 @@ MAX_LEN = 1024       # a sample is cut off here, so that sampling always ends
 # Data
 
 def read_words(input_file, keep_duplicates=False):
-    """The non-empty lines of a UTF-8 file, stripped, as a list of str. Repeated lines are
-    dropped, unless keep_duplicates: names.txt has a name twice if girls and boys share it, and a
-    random split would put many into both train and dev. Raises ValueError if no line has text."""
-    with open(input_file, encoding="utf-8-sig") as f:  # -sig: without a byte order mark, if any
-        text = f.read()  # whole: if it is not UTF-8, start() can say in which line
-    words = [word for line in text.split("\n") if (word := line.strip())]
+    """The non-empty lines of a UTF-8 file, stripped, as a list of str. Repeats are dropped, unless
+    keep_duplicates: a name of both girls and boys is in names.txt twice, and a random split would
+    put many such names in both train and dev. Raises ValueError if no line has text."""
+    with open(input_file, encoding="utf-8-sig") as f:  # -sig: skips a byte order mark
+        text = f.read()  # whole, so that start() can name a line that is not UTF-8
+    words = [line.strip() for line in text.split("\n") if line.strip()]
     if not words:
         raise ValueError(f"{input_file} has no line with text; it should hold one item per line")
     return words if keep_duplicates else list(dict.fromkeys(words))  # a dict keeps the order
@@ -68,7 +68,7 @@ def split_words(words, train_frac):
     lectures' 42): every model is judged on the same words. Raises ValueError if a part is empty."""
     words = words[:]
     random.Random(42).shuffle(words)
-    n1, n2 = int(train_frac * len(words)), int((1 + train_frac) / 2 * len(words))
+    n1, n2 = int(train_frac * len(words)), int((1 + train_frac) / 2 * len(words))  # halves the rest
     train, dev, test = words[:n1], words[n1:n2], words[n2:]
     if not train or (train_frac < 1 and not (dev and test)):
         raise ValueError(f"too few lines, {len(words)}, to split with train_frac {train_frac}; add "
@@ -90,10 +90,10 @@ def encode(words, itos, block_size):
     stoi = {ch: i for i, ch in enumerate(itos)}
     pad = itos[0] * block_size  # enough that no context reaches back into the previous word
     text = pad + pad.join(words) + pad
-    dtype = np.uint8 if len(itos) <= 256 else np.int32
-    tokens = torch.from_numpy(np.fromiter(map(stoi.get, text), dtype, len(text)))
+    dtype = torch.uint8 if len(itos) <= 256 else torch.int32
+    tokens = torch.tensor([stoi[ch] for ch in text], dtype=dtype)
     rows = tokens.unfold(0, block_size + 1, 1)  # every window of block_size + 1
-    return rows[(rows[:, -2:] != 0).any(dim=1)]  # a window that ends in two boundaries is padding
+    return rows[(rows[:, -2:] != 0).any(dim=1)]  # two boundaries at the end are padding
 
 
 # -----------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def encode(words, itos, block_size):
 
 def count(rows, vocab_size):
     """How often each n-gram occurs: N, with n = block_size + 1 dimensions of size vocab_size. For
-    pairs this is the lecture's loop, in a hundredth of its time:
+    pairs this is the lecture's loop, a hundred times faster:
         for ix1, ix2 in rows.tolist(): N[ix1, ix2] += 1
     Raises ValueError if N would have over MAX_TABLE entries."""
     n = rows.shape[1]
@@ -109,7 +109,7 @@ def count(rows, vocab_size):
         raise ValueError(f"a table for block_size {n - 1} has {vocab_size}^{n} entries, more than "
                          f"{MAX_TABLE:,}; use --kneser_ney, or a smaller --block_size")
     N = torch.zeros([vocab_size] * n, dtype=torch.long)
-    # the lecture's N[ix1, ix2] += 1, for all rows at once: rows.T has one line per index
+    # not N[...] += 1, which would count repeated rows once; rows.T has a row for each index
     return N.index_put_(tuple(rows.T.long()), torch.tensor(1), accumulate=True)
 
 
@@ -119,7 +119,7 @@ def normalise(N, smoothing):
     With smoothing 0, a single unseen pair in dev makes the loss infinite."""
     P = N.float() + smoothing
     # keepdim=True keeps the sums a column, so that each row is divided by its own sum. Without it,
-    # a square table would silently be divided by column.
+    # a square table would silently have its columns divided by the sums of its rows.
     P /= P.sum(-1, keepdim=True)
     return P.nan_to_num_()  # 0 / 0 with smoothing 0: a context never seen predicts nothing
 
@@ -140,7 +140,7 @@ class Table:
 def train_network(N, config):
     """Trains a linear layer W and a softmax on the counts N; returns the Table it has learned.
     The lecture multiplies W by a one-hot vector for each pair, which picks a row of W. All pairs
-    with the same context pick the same row, so here each context stands once, with its counts Y:
+    with the same context pick the same row, so here each context appears once, with its counts Y:
     equal terms of the loss are grouped. Loss and gradient are the same."""
     seen = N.sum(-1).nonzero(as_tuple=True)  # the contexts seen, as an index of N and W
     Y = N[seen].float()                      # (contexts seen, vocab_size)
@@ -148,7 +148,7 @@ def train_network(N, config):
     for step in range(config.max_iters + 1):
         logits = W[seen]  # (contexts seen, vocab_size), "log-counts": exp(logits) are like counts
         # the lecture's exp, division by the sum, log and mean, in one call that cannot overflow;
-        # Y says how many of the pairs have each log
+        # Y weights each log by its number of pairs
         loss = F.cross_entropy(logits, Y, reduction="sum") / Y.sum()
         if step % config.eval_interval == 0 or step == config.max_iters:
             print(f"step {step:6,} | train {loss.item():.4f}", flush=True)
@@ -178,7 +178,7 @@ def sample(model, itos, block_size, generator):
     tokens = torch.arange(len(itos))[:, None]  # (vocab_size, 1): all that may come next
     word = ""
     while len(word) < MAX_LEN:
-        rows = torch.cat([context.expand(len(itos), -1), tokens], dim=1)  # each after the context
+        rows = torch.cat([context.expand(len(itos), -1), tokens], dim=1)  # the context, each token
         token = torch.multinomial(model.prob(rows), num_samples=1, generator=generator)  # (1,)
         if token == 0:
             break
@@ -192,7 +192,9 @@ def fit(name, rows, vocab_size, config):
     if name == "kneser_ney":
         return KneserNey(rows, vocab_size, config.discount)
     N = count(rows, vocab_size)
-    return train_network(N, config) if name == "network" else Table(normalise(N, config.smoothing))
+    if name == "network":
+        return train_network(N, config)
+    return Table(normalise(N, config.smoothing))
 
 
 def tune(name, train, dev, vocab_size, config):
@@ -223,7 +225,7 @@ def main(argv):
     train, dev, _ = parts
     show_data(words, itos, parts, config)
     print(f"untrained: {math.log(len(itos)):.4f} = log({len(itos)}), all tokens equally likely")
-    uniform = Table(torch.full((len(itos), len(itos)), 1 / len(itos)))  # after any one token
+    uniform = Table(torch.full((len(itos), len(itos)), 1 / len(itos)))  # whatever the last token
     show_samples(samples(uniform, itos, 1, config), words, splits[0])
 
     names = ["kneser_ney"] if config.kneser_ney else ["counts", "network"]
@@ -253,12 +255,12 @@ class KneserNey:
     goes to the prediction of order k - 1; below order 0, all tokens are equally likely:
         p_k(token) = (c - D) / total + backoff * p_(k-1)(token)
         total = sum of the context's c;  backoff = (sum of its D) / total, 1 for an unseen context
-    In the highest order c is a plain count. In the others it is the number of different tokens seen
-    before it: "Francisco" is frequent, but only after "San".
+    In the highest order c is a plain count. In the others it is the number of different tokens that
+    precede the n-gram: "Francisco" is frequent, but only after "San".
 
-    All n-grams of an order are numbered, and so are its contexts, by a search in sorted keys. The
-    key of an n-gram is (its context's number) * vocab_size + its last token; that of a context is
-    (the number of the context one shorter) * vocab_size + its leftmost token."""
+    Each order numbers its contexts and its n-grams by their places in sorted lists of keys:
+        key of an n-gram = number of its context * vocab_size + last token
+        key of a context = number of the context one shorter * vocab_size + leftmost token"""
 
     def __init__(self, rows, vocab_size, discount):
         self.vocab_size, self.orders = vocab_size, []
@@ -270,10 +272,11 @@ class KneserNey:
                     return_inverse=True)
             keys, ngram, c = (context * vocab_size + rows[:, -1]).unique(
                 return_inverse=True, return_counts=True)
-            if k > 0:  # the order below counts how many of these n-grams each of its own ends
-                ends_in = torch.empty_like(keys).scatter_(0, ngram, shorter)
+            if k > 0:  # c in the order below: how many n-grams of this order end in each of its own
+                ends_in = torch.empty_like(keys)
+                ends_in[ngram] = ngram_below
                 self.orders[-1]["c"] = ends_in.bincount()
-            shorter = ngram
+            ngram_below = ngram
             self.orders.append({"context_keys": context_keys, "keys": keys, "c": c})
         self.size = sum(len(order["keys"]) for order in self.orders)
         self.set_discount(discount)
@@ -281,7 +284,7 @@ class KneserNey:
     def set_discount(self, factor):
         """Computes each order's D, (c - D) / total and backoff. Chen and Goodman estimate D for the
         counts 1, 2, and 3 or more; factor scales these. In a small text an estimate may be below 0
-        or above the count: hence the limits."""
+        or above the count, so it is clamped; and so are counts of 0."""
         for order in self.orders:
             c, context = order["c"], order["keys"] // self.vocab_size  # both (n-grams,)
             n1, n2, n3, n4 = (max(1, (c == i).sum().item()) for i in (1, 2, 3, 4))
@@ -290,10 +293,11 @@ class KneserNey:
             D = [min(i, factor * max(0.1, d)) for i, d in enumerate(estimates, start=1)]
             order["D"] = torch.tensor(D, dtype=torch.double)
             taken = order["D"][c.clamp(max=3) - 1]       # (n-grams,)
-            total = torch.bincount(context, c.double())  # (contexts,)
-            # a last entry for index -1, an n-gram or a context that was never seen
+            total = torch.bincount(context, weights=c.double())  # (contexts,)
+            # a last entry for index -1: n-grams never seen keep 0, contexts never seen pass on all
             order["kept"] = F.pad((c - taken) / total[context], (0, 1))
-            order["backoff"] = F.pad(torch.bincount(context, taken) / total, (0, 1), value=1.0)
+            backoff = torch.bincount(context, weights=taken) / total
+            order["backoff"] = F.pad(backoff, (0, 1), value=1.0)
 
     def prob(self, rows):
         """The probability of each row's last token after its context, (predictions,), float64."""
@@ -334,8 +338,8 @@ def show_ngrams(N, smoothing, itos):
     kind = "pairs" if N.dim() == 2 else f"{N.dim()}-grams"
     for title, values in ("most frequent", N), ("likeliest", P), ("unlikeliest", -P):
         found = []
-        for entry in values.flatten().topk(min(5, N.numel())).indices.tolist():
-            ngram = np.unravel_index(entry, N.shape)
+        for entry in values.flatten().topk(min(5, N.numel())).indices:
+            ngram = torch.unravel_index(entry, N.shape)
             value = f"{N[ngram]:,}" if values is N else f"{P[ngram]:.2%}"
             found.append("".join(itos[token] for token in ngram).replace("\n", ".") + " " + value)
         print(f"{title} {kind}: {', '.join(found)}")
@@ -358,7 +362,7 @@ def show_data(words, itos, parts, config):
 
 
 def show_samples(samples, words, train_words):
-    """Prints samples and the share that are training lines; marks those that are in the data."""
+    """Prints samples and how many are training lines; marks those in the data, of any split."""
     known, seen = set(train_words), set(words)
     if samples:
         share = sum(word in known for word in samples) / len(samples)
@@ -400,23 +404,23 @@ def parse_args(argv, **defaults):
         parser.error(f"there is no setting {unknown[0]}; {hint}--help lists all")
     for name, _, limits, _ in SETTINGS:
         value = getattr(config, name)
-        if limits and value is not None and not limits[0] <= value <= limits[1]:  # nor is nan
+        if limits and value is not None and not limits[0] <= value <= limits[1]:  # nan fails, too
             parser.error(f"argument --{name}: {value} is not between {limits[0]} and {limits[1]}")
     return config
 
 
 def start(main, argv=None):
     """Runs main(argv); an error ends the program with one sentence on stderr."""
-    if argv is None:  # use this process's
+    if argv is None:
         argv = sys.argv[1:]
         if hasattr(signal, "SIGPIPE"):
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head may stop reading: end quietly
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # if head stops reading: end quietly
         if sys.stdout:  # UTF-8 like the input; a file name that is not text is printed unchanged
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         try:
             return main(argv)
-        finally:  # --help and errors too leave output that is not written yet
+        finally:  # --help and errors, too, leave output that is not written yet
             if sys.stdout:
                 sys.stdout.flush()
     except UnicodeDecodeError as e:
@@ -425,7 +429,7 @@ def start(main, argv=None):
                 "convert it first, for instance with iconv -f latin1 -t utf-8 OLD > NEW")
     except OSError as e:
         said = f"{e.filename or 'cannot write the output'}: {e.strerror}"
-        if e.filename is None:  # else Python tries to write the rest at exit, and fails again
+        if e.filename is None:  # it was stdout: or Python would write again at exit, and fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (RuntimeError, MemoryError) as e:
         if "memory" not in f"{type(e)} {e}".lower():

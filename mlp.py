@@ -23,9 +23,9 @@ import random
 import time
 import zlib
 
-os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # idle threads spin less: faster on a busy machine
+# before torch starts its threads: idle ones spin less, which is faster on a busy machine
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 
-import numpy as np
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -61,12 +61,12 @@ MAX_LEN = 1024       # a sample is cut off here, so that sampling always ends
 # Data
 
 def read_words(input_file, keep_duplicates=False):
-    """The non-empty lines of a UTF-8 file, stripped, as a list of str. Repeated lines are
-    dropped, unless keep_duplicates: names.txt has a name twice if girls and boys share it, and a
-    random split would put many into both train and dev. Raises ValueError if no line has text."""
-    with open(input_file, encoding="utf-8-sig") as f:  # -sig: without a byte order mark, if any
-        text = f.read()  # whole: if it is not UTF-8, start() can say in which line
-    words = [word for line in text.split("\n") if (word := line.strip())]
+    """The non-empty lines of a UTF-8 file, stripped, as a list of str. Repeats are dropped, unless
+    keep_duplicates: a name of both girls and boys is in names.txt twice, and a random split would
+    put many such names in both train and dev. Raises ValueError if no line has text."""
+    with open(input_file, encoding="utf-8-sig") as f:  # -sig: skips a byte order mark
+        text = f.read()  # whole, so that start() can name a line that is not UTF-8
+    words = [line.strip() for line in text.split("\n") if line.strip()]
     if not words:
         raise ValueError(f"{input_file} has no line with text; it should hold one item per line")
     return words if keep_duplicates else list(dict.fromkeys(words))  # a dict keeps the order
@@ -77,7 +77,7 @@ def split_words(words, train_frac):
     lectures' 42): every model is judged on the same words. Raises ValueError if a part is empty."""
     words = words[:]
     random.Random(42).shuffle(words)
-    n1, n2 = int(train_frac * len(words)), int((1 + train_frac) / 2 * len(words))
+    n1, n2 = int(train_frac * len(words)), int((1 + train_frac) / 2 * len(words))  # halves the rest
     train, dev, test = words[:n1], words[n1:n2], words[n2:]
     if not train or (train_frac < 1 and not (dev and test)):
         raise ValueError(f"too few lines, {len(words)}, to split with train_frac {train_frac}; add "
@@ -99,10 +99,10 @@ def encode(words, itos, block_size):
     stoi = {ch: i for i, ch in enumerate(itos)}
     pad = itos[0] * block_size  # enough that no context reaches back into the previous word
     text = pad + pad.join(words) + pad
-    dtype = np.uint8 if len(itos) <= 256 else np.int32
-    tokens = torch.from_numpy(np.fromiter(map(stoi.get, text), dtype, len(text)))
+    dtype = torch.uint8 if len(itos) <= 256 else torch.int32
+    tokens = torch.tensor([stoi[ch] for ch in text], dtype=dtype)
     rows = tokens.unfold(0, block_size + 1, 1)  # every window of block_size + 1
-    return rows[(rows[:, -2:] != 0).any(dim=1)]  # a window that ends in two boundaries is padding
+    return rows[(rows[:, -2:] != 0).any(dim=1)]  # two boundaries at the end are padding
 
 
 # -----------------------------------------------------------------------------
@@ -156,8 +156,8 @@ def batches(rows, batch_size, seed):
     """Yields X (batch_size, block_size) and Y (batch_size,), int64, without end.
 
     A batch only approximates the gradient, but many rough steps get further than a few exact ones.
-    An epoch visits each row once: better on dev than the lecture's draws with replacement. The rows
-    left over, fewer than a batch, wait for another epoch."""
+    An epoch visits each row once: better on dev than the lecture's draws with replacement. Leftover
+    rows, too few for a batch, are skipped in this epoch."""
     for epoch in itertools.count():
         generator = torch.Generator().manual_seed(seed + epoch)
         order = torch.randperm(len(rows), generator=generator, dtype=torch.int32)
@@ -196,7 +196,7 @@ def train_step(model, optimizer, learning_rate, X, Y):
 
 
 def train(model, train_rows, dev_rows, config, run):
-    """Trains for max_iters steps, or until a third of them has brought no new lowest dev loss.
+    """Trains for max_iters steps, or until dev has not improved for a third of them.
 
     run (dict) is the state of the run: step, seconds, the losses of all steps, the evaluations, the
     best model, and what restore() needs. Each evaluation saves it; --resume continues from there.
@@ -206,7 +206,7 @@ def train(model, train_rows, dev_rows, config, run):
         restore(model, optimizer, run)
     started = time.perf_counter() - run["seconds"]
     stream = batches(train_rows, config.batch_size, config.seed)
-    stream = itertools.islice(stream, run["step"], None)  # skips those of a resumed run
+    stream = itertools.islice(stream, run["step"], None)  # skips those already used
     for step in range(run["step"], config.max_iters + 1):  # the last round only evaluates
         due = step % config.eval_interval == 0 or step == config.max_iters
         if due and step not in run["evaluations"]:  # a resumed run has the first one already
@@ -214,7 +214,7 @@ def train(model, train_rows, dev_rows, config, run):
             dev_loss = evaluate(model, dev_rows, EVAL_ROWS)
             run.update(step=step, seconds=time.perf_counter() - started)
             run["evaluations"][step] = train_loss, dev_loss
-            if step == 0 or not dev_loss >= run["best"]["dev_loss"]:  # true for nan, without dev
+            if step == 0 or not dev_loss >= run["best"]["dev_loss"]:  # nan, without dev, counts
                 run["best"] = {"model": copy.deepcopy(model.state_dict()), "step": step,
                                "train_loss": train_loss, "dev_loss": dev_loss}
             show_and_save(model, optimizer, config, run)
@@ -247,8 +247,8 @@ def find_lr(model, rows, config):
 
 @torch.no_grad()
 def evaluate(model, rows, limit=None):
-    """The mean loss over rows[:limit]: the words are shuffled, so the first rows are as good as any.
-    nan if there are none."""
+    """The mean loss over rows[:limit]; nan if there are none. The words are shuffled, so the first
+    rows are as good as any."""
     model.eval()
     rows = rows[:limit]
     total = 0.0
@@ -275,15 +275,15 @@ def sample(model, itos):
     return word
 
 
-def verdict(best, max_iters):
-    """What the losses of the best model say. A network that is too small or trained too little
-    underfits: it does as badly on items it has seen as on new ones. One that memorizes its items
-    overfits: train falls below dev, which does no harm as long as dev still falls."""
-    gap = best["dev_loss"] - best["train_loss"]
+def verdict(train_loss, dev_loss, step, max_iters):
+    """What the losses of the best model, that of this step, say. A network that is too small or
+    trained too little underfits: it does as badly on items it has seen as on new ones. One that
+    memorizes overfits: train falls below dev, which does no harm as long as dev still falls."""
+    gap = dev_loss - train_loss
     if math.isnan(gap):
         return "there is no dev data, so nothing can be said about new items"
-    if best["step"] < 0.9 * max_iters:
-        return f"it overfits: dev was lowest at step {best['step']:,}, and that model is kept"
+    if step < 0.9 * max_iters:
+        return f"overfitting: dev was lowest at step {step:,}; that model is kept"
     if gap > 0.1:
         return f"dev is {gap:.3f} above train, but kept falling: harmless overfitting"
     return f"dev - train is {gap:+.3f}: a larger network or more steps may lower both"
@@ -311,7 +311,7 @@ def main(argv):
     losses = [evaluate(model, part, RESULT_ROWS) for part in parts]
     print("train {:.4f} | dev {:.4f} | test {:.4f}".format(*losses),
           f"| {sum(p.numel() for p in model.parameters()):,} parameters | {run['seconds']:.1f} s")
-    print(verdict(run["best"], config.max_iters))
+    print(verdict(*losses[:2], run["best"]["step"], config.max_iters))
     samples = [sample(model, itos) for _ in range(config.num_samples)]
     show_samples(samples, words, splits[0])
 
@@ -328,12 +328,12 @@ import sys
 
 def recipe(n, length, vocab_size, config):
     """The settings (dict) that suit data with n predictions in train, length per line on average,
-    and vocab_size tokens. What config has already counts.
+    and vocab_size tokens. Settings already in config are kept.
 
     Tuned on the dev losses of fourteen lists of 250 to 350,000 lines: a small one needs fewer steps
     and more dropout; a large one needs larger batches and, if it has few tokens, a larger network;
-    long lines need a longer context. Weight decay takes a share `shrink` of the weights at a step
-    at the peak: 0.27 an epoch, so that they remember about four, within limits."""
+    long lines need a longer context. At the peak of the learning rate, a step decays the weights by
+    `shrink`: 0.27 per epoch, within limits, which is a memory of about four epochs."""
     growth = min(2, max(1, n / 200_000)**0.25)
     max_iters = config.max_iters or int(max(200, min(8000, 2 * n**0.75)))
     batch_size = config.batch_size or int(512 * growth**2)
@@ -364,7 +364,7 @@ def show_settings(model, rows, config, run):
     """Prints the settings that recipe() may have chosen, and how long training will take."""
     print(", ".join(f"{name} {round(getattr(config, name), 4)}" for name in (
         "block_size", "n_hidden", "dropout", "batch_size", "max_iters", "weight_decay")))
-    with torch.random.fork_rng(devices=[]):  # a few steps of a copy, which leave no trace
+    with torch.random.fork_rng(devices=[]):  # times a few steps of a copy; they leave no trace
         trial = copy.deepcopy(model)
         optimizer, stream = make_optimizer(trial, 0.0), batches(rows, config.batch_size, 0)
         train_step(trial, optimizer, 0.0, *next(stream))
@@ -392,8 +392,8 @@ def prepare(argv):
         run = read_run(os.path.join(config.out_dir, "mlp.pt"))
         saved = run["config"]
         config = parse_args(argv, **{**saved, "out_dir": config.out_dir})
-        free = "input_file", "out_dir", "resume", "max_iters", "eval_interval", "num_samples"
-        for name in saved.keys() - set(free):
+        for name in saved.keys() - {"input_file", "out_dir", "resume", "max_iters", "eval_interval",
+                                    "num_samples"}:
             if getattr(config, name) != saved[name]:
                 raise ValueError(f"--resume keeps the settings of the run: {name} is "
                                  f"{saved[name]}; leave out --{name}, or use another --out_dir")
@@ -402,7 +402,7 @@ def prepare(argv):
     words = read_words(config.input_file, config.keep_duplicates)
     checksum = zlib.crc32("\n".join(words).encode())
     if config.resume and run["checksum"] != checksum:
-        raise ValueError(f"cannot resume: {config.input_file} has changed since the run began")
+        raise ValueError(f"cannot resume: {config.input_file} differs from the run's data")
     run["checksum"] = checksum
     return config, words, run
 
@@ -443,9 +443,9 @@ def read_run(path):
     try:
         # weights_only: loads tensors and plain values, and refuses code that would be run
         run = torch.load(data, weights_only=True)
-        best_model(run)
+        best_model(run)  # fails if a key or a shape is wrong
         return run
-    except Exception as e:  # what torch raises for a file of another kind depends on the file
+    except Exception as e:  # a bad file can make torch raise almost anything
         raise ValueError(f"{path} is not a checkpoint of mlp.py") from e
 
 
@@ -473,7 +473,7 @@ def show_data(words, itos, parts, config):
 
 
 def show_samples(samples, words, train_words):
-    """Prints samples and the share that are training lines; marks those that are in the data."""
+    """Prints samples and how many are training lines; marks those in the data, of any split."""
     known, seen = set(train_words), set(words)
     if samples:
         share = sum(word in known for word in samples) / len(samples)
@@ -515,23 +515,23 @@ def parse_args(argv, **defaults):
         parser.error(f"there is no setting {unknown[0]}; {hint}--help lists all")
     for name, _, limits, _ in SETTINGS:
         value = getattr(config, name)
-        if limits and value is not None and not limits[0] <= value <= limits[1]:  # nor is nan
+        if limits and value is not None and not limits[0] <= value <= limits[1]:  # nan fails, too
             parser.error(f"argument --{name}: {value} is not between {limits[0]} and {limits[1]}")
     return config
 
 
 def start(main, argv=None):
     """Runs main(argv); an error ends the program with one sentence on stderr."""
-    if argv is None:  # use this process's
+    if argv is None:
         argv = sys.argv[1:]
         if hasattr(signal, "SIGPIPE"):
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # head may stop reading: end quietly
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # if head stops reading: end quietly
         if sys.stdout:  # UTF-8 like the input; a file name that is not text is printed unchanged
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         try:
             return main(argv)
-        finally:  # --help and errors too leave output that is not written yet
+        finally:  # --help and errors, too, leave output that is not written yet
             if sys.stdout:
                 sys.stdout.flush()
     except UnicodeDecodeError as e:
@@ -540,7 +540,7 @@ def start(main, argv=None):
                 "convert it first, for instance with iconv -f latin1 -t utf-8 OLD > NEW")
     except OSError as e:
         said = f"{e.filename or 'cannot write the output'}: {e.strerror}"
-        if e.filename is None:  # else Python tries to write the rest at exit, and fails again
+        if e.filename is None:  # it was stdout: or Python would write again at exit, and fail again
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (RuntimeError, MemoryError) as e:
         if "memory" not in f"{type(e)} {e}".lower():

@@ -202,7 +202,7 @@ def test_best_on_dev_is_kept_and_judged(argv, words, out_dir, monkeypatch, capsy
     results = ["{:.4f}".format(script.evaluate(model, mlp.encode(part, itos, 3)))
                for part in mlp.split_words(words, 0.8)]
     assert "\ntrain {} | dev {} | test {} | ".format(*results) in out
-    assert mlp.verdict(run["best"], 40) in out.splitlines()
+    assert mlp.verdict(*map(float, results[:2]), 24, 40) in out.splitlines()
 
 
 @pytest.mark.parametrize("losses, steps", [
@@ -385,7 +385,7 @@ def test_resume_refuses_another_text(refused, out_dir, tmp_path, text):
     path.write_text("ab\nba\naa\nbb\na\nb\nabc\nabb\nbab\nbba\n", encoding="utf-8")
     mlp.main([*SMALL, f"--input_file={path}", "--keep_duplicates", f"--out_dir={out_dir}"])
     path.write_text(text, encoding="utf-8")
-    refused(mlp, ["--resume", f"--out_dir={out_dir}"], 1, path, "changed")
+    refused(mlp, ["--resume", f"--out_dir={out_dir}"], 1, path, "differs")
 
 
 def test_run_made_longer_stays_longer(stopped, no_steps):
@@ -457,10 +457,10 @@ def test_finder_prints_a_table_and_trains_nothing(argv, out_dir, capsys):
     (2.10, 2.12, 1000, ["+0.020", "larger network"]),
     (2.11, 2.10, 1000, ["-0.010", "larger network"]),
     (1.70, 1.95, 1000, ["0.250", "harmless overfitting"]),
-    (1.50, 2.05, 400, ["overfits", "step 400"]),
+    (1.50, 2.05, 400, ["overfitting", "step 400"]),
     (1.50, math.nan, 1000, ["no dev data"]),
 ])
 def test_verdict_rests_on_train_and_dev(train, dev, step, words):
-    sentence = mlp.verdict({"train_loss": train, "dev_loss": dev, "step": step}, 1000)
+    sentence = mlp.verdict(train, dev, step, 1000)
     assert all(word in sentence for word in words) and "\n" not in sentence
     assert "max_iters" not in sentence  # it never advises fewer steps
