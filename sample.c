@@ -449,8 +449,8 @@ static size_t write_name(const Sampler *s, size_t i, char *text) {
 // -----------------------------------------------------------------------------
 // From here on nothing is about the model: messages, files, text, the command line.
 
-// Prints a sentence on stderr; ends the program unless status is 0. Control characters, which come
-// from a file or the command line and could be meant for the terminal, are shown as U+XXXX.
+// Prints a sentence on stderr; ends the program unless status is 0. ASCII control characters,
+// which come from a file or the command line and could command the terminal, are shown as U+XXXX.
 static void say(int status, const char *format, ...) {
     char text[2048];
     va_list values;
@@ -470,7 +470,7 @@ static void say(int status, const char *format, ...) {
 static void *allocate(uint64_t count, size_t size) {
     char *block = count < (SIZE_MAX - 64) / size ? calloc(1, (size_t)count * size + 64) : NULL;
     if (!block) say(1, "not enough memory");
-    return block + 64 - (uintptr_t)block % 64;
+    return block + (64 - (uintptr_t)block % 64) % 64;
 }
 
 // Reads a file whole, unless it does not start with magic. Memory is taken as bytes arrive.
@@ -837,7 +837,9 @@ static void set_up(Sampler *s) {
     s->ranking = allocate(vocab_size, sizeof(Candidate));
     s->threshold = allocate(vocab_size, sizeof(int32_t));
     s->entry_size = (4 + vocab_size + LINE - 1) / LINE * LINE;
-    s->base = vocab_size | 1; // odd, or the first tokens of long contexts would leave the key
+    // odd, or the first tokens of long contexts would leave the key; and 3 or 5 modulo 8, or two
+    // long contexts like abbabaab and baababba would have the same
+    for (s->base = vocab_size | 1; s->base % 8 == 1 || s->base % 8 == 7;) s->base += 2;
     s->n_sets = CACHE_MEMORY / 4 / s->entry_size;
     s->top_weight = 1;
     double n_keys = (double)s->base; // base^context_size: more sets are useless
@@ -927,8 +929,8 @@ static void start_with(Sampler *s, const char *prefix) {
     }
 }
 
-// Prints names that are not in seen; with -u, adds them to it. It is not static: gcc would make it a
-// part of main(), which it believes to run only once, and would not vectorize draw().
+// Prints names that are not in seen; with -u, adds them to it. It is not static: gcc would inline it
+// into main(), which it believes to run once, and would not vectorize draw().
 void generate(Sampler *s, const Options *o, Set *seen) {
     static char output[1 << 16];
     size_t n_bytes = 0;
@@ -941,10 +943,11 @@ void generate(Sampler *s, const Options *o, Set *seen) {
         for (size_t i = 0; i < n && n_tries < MAX_TRIES; i++) {
             char *name = output + n_bytes;
             size_t length = write_name(s, i, name);
-            if (o->unique || o->n_excluded > 0) { // an empty name is never new
+            if (o->unique || o->n_excluded > 0) { // compared as lines are; a blank one is never new
                 n_tries++;
-                uint64_t hash = hash_of((unsigned char *)name, length);
-                if (length == 0 || !is_new(seen, hash, o->unique)) continue;
+                Lines line = {.at = (unsigned char *)name, .end = (unsigned char *)name + length};
+                if (!next_line(&line)) continue;
+                if (!is_new(seen, hash_of(line.text, line.length), o->unique)) continue;
                 n_tries = 0;
             }
             n_printed++;
@@ -973,7 +976,7 @@ static const char usage[] =
     "Samples names, one per line, from a model written by export.py (MODEL: out/mlp.bin).\n"
     "  -n NAMES        how many to print (20)\n"
     "  -s SEED         the same seed gives the same names (taken from the clock, and shown)\n"
-    "  -f FIRST        number of the first name (0): -f 100 -n 50 prints names 100 to 149\n"
+    "  -f FIRST        number of the first name (0), counting those that -x and -u leave out\n"
     "  -t TEMPERATURE  below 1 safer, above 1 bolder; 0 takes the likeliest (1)\n"
     "  -k TOP_K        sample from the TOP_K likeliest characters only (all)\n"
     "  -p TOP_P        sample from the fewest characters that add up to TOP_P (1)\n"
@@ -1063,6 +1066,10 @@ int main(int argc, char **argv) {
         return 0;
     }
     start_with(&s, o.prefix);
+    for (int i = 0; i < o.n_excluded; i++) {
+        Lines lines = open_lines(o.excluded[i]);
+        while (next_line(&lines)) is_new(&seen, hash_of(lines.text, lines.length), 1);
+    }
     if (!o.seeded) {
         struct timespec now;
         timespec_get(&now, TIME_UTC); // 24 bits of it are short enough to retype
@@ -1070,10 +1077,6 @@ int main(int argc, char **argv) {
         fprintf(stderr, "seed %llu\n", (unsigned long long)s.seed);
     }
     s.seed = splitmix64(s.seed); // else two seeds could share a sequence, shifted
-    for (int i = 0; i < o.n_excluded; i++) {
-        Lines lines = open_lines(o.excluded[i]);
-        while (next_line(&lines)) is_new(&seen, hash_of(lines.text, lines.length), 1);
-    }
     generate(&s, &o, &seen);
     return 0;
 }

@@ -201,6 +201,16 @@ def test_unique_and_excluded_with_a_prefix(program, trained, names, tmp_path):
     assert all(line.startswith("an") for line in lines)
 
 
+def test_names_are_compared_without_the_space_around_them(program, random_model, tmp_path):
+    reference = random_model(" ab", change=lambda model: model.b2[0].fill_(1))
+    args = reference.bin, "-s", "1", "-n", "300"
+    (tmp_path / "first.txt").write_text("\n".join(program.lines(*args, "-u")))
+    known = {line.strip() for line in program.lines(*args, "-u")}
+    new = program.lines(*args, "-x", tmp_path / "first.txt")
+    assert len(known) == 300 and "" not in known and len(new) == 300
+    assert not known & {line.strip() for line in new}
+
+
 def test_an_empty_name_is_not_new(program, random_model):
     reference = random_model("ab", change=lambda model: model.b2[0].fill_(3))
     assert "" in program.lines(reference.bin, "-s", "1", "-n", "1000")
