@@ -929,7 +929,7 @@ static void start_with(Sampler *s, const char *prefix) {
     }
 }
 
-// Prints names that are not in seen; with -u, adds them to it. It is not static: gcc would inline it
+// Prints names that are not in seen; with -u, adds them. It is not static: gcc would inline it
 // into main(), which it believes to run once, and would not vectorize draw().
 void generate(Sampler *s, const Options *o, Set *seen) {
     static char output[1 << 16];
