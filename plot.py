@@ -14,7 +14,6 @@ Draws the pictures of this project into out_dir. Needs matplotlib.
 
 import argparse
 import io
-import math
 import os
 import unicodedata
 import warnings
@@ -27,7 +26,6 @@ import mlp
 
 PICTURES = "pairs", "tune", "find_lr", "loss", "embedding"
 MAX_CELLS = 30   # rows and columns of the count table: more could not be read
-MAX_SHOWN = 100  # characters in the picture of the embedding
 
 
 def new_axes(width, height):
@@ -117,14 +115,13 @@ def plot_find_lr(rates, losses):
 
 def plot_loss(run):
     """The loss of every step of a run, its running mean, and the dev loss."""
-    ax = new_axes(8, 5)
-    losses = torch.tensor(run["losses"])
+    ax, losses = new_axes(8, 5), torch.tensor(run["losses"])
     width = max(1, len(losses) // 100)
     smooth = losses.unfold(0, width, 1).mean(dim=1) if len(losses) else losses
     ax.plot(losses, color="tab:blue", alpha=0.2, linewidth=0.5, label="train, each step")
     ax.plot(torch.arange(len(smooth)) + width // 2, smooth, color="tab:blue",
             label=f"train, mean of {width} steps")
-    dev = {step: loss for step, (_, loss) in run["evaluations"].items() if not math.isnan(loss)}
+    dev = {step: loss for step, (_, loss) in run["evaluations"].items() if loss >= 0}  # not nan
     if dev:
         ax.plot(list(dev), list(dev.values()), "o-", markersize=3, color="tab:orange", label="dev")
     later = [loss for step, loss in dev.items() if step > 0]  # the first is off the picture
@@ -138,18 +135,17 @@ def plot_loss(run):
 def plot_embedding(C, itos):
     """Each row of C (vocab_size, n_embd) in the plane; unless n_embd is 2, by its first two
     principal components, the directions in which the rows differ most."""
-    ax = new_axes(8, 6)
-    places = C
+    ax, places = new_axes(8, 6), C
     if C.shape[1] != 2:
         # U * S (vocab_size, components): the rows in new axes, that of the largest spread first
         U, S, _ = torch.linalg.svd(C - C.mean(dim=0), full_matrices=False)
         places = F.pad(U * S, (0, 1))[:, :2]  # with n_embd 1 there is no second component
-        share = (S**2 / (S**2).sum())[:2].sum().item()
-        ax.set_title(f"two principal components, {100 * share:.0f}% of the variance")
+        share = (S**2)[:2].sum() / (S**2).sum()
+        ax.set_title(f"two principal components, {share:.0%} of the variance")
     colours = {"boundary": "tab:red", "vowel": "tab:orange", "consonant": "tab:blue",
                "other": "tab:gray"}
     dots = {}
-    for token, (x, y) in enumerate(places[:MAX_SHOWN].tolist()):
+    for token, (x, y) in enumerate(places[:100].tolist()):  # more could not be read
         letter = unicodedata.normalize("NFD", itos[token].lower())[0]  # without its accent
         kind = ("boundary" if token == 0 else "vowel" if letter in "aeiouy"
                 else "consonant" if "a" <= letter <= "z" else "other")
@@ -160,13 +156,12 @@ def plot_embedding(C, itos):
     return ax
 
 
-# -----------------------------------------------------------------------------
-
 def draw(what, argv, run):
     """The axes of one of PICTURES: with the settings argv of its script, or of a run of mlp.py."""
-    if what in ("loss", "embedding"):
-        return plot_loss(run) if what == "loss" else plot_embedding(run["best"]["model"]["C"],
-                                                                    run["itos"])
+    if what == "loss":
+        return plot_loss(run)
+    if what == "embedding":
+        return plot_embedding(run["best"]["model"]["C"], run["itos"])
     script = mlp if what == "find_lr" else bigram
     same = {key: run["config"][key] for key in ("input_file", "train_frac", "keep_duplicates")
             if run}  # the data of the run, unless argv names another
@@ -195,8 +190,8 @@ def main(argv):
     if settings and not settings[0].startswith("-"):
         parser.error(f"there is no picture '{settings[0]}'; there are {', '.join(PICTURES)}")
     path = os.path.join(config.out_dir, "mlp.pt")
-    needed = {"loss", "embedding"} & set(pictures)
-    run = mlp.read_run(path) if needed or os.path.exists(path) else None
+    needed = os.path.exists(path) or {"loss", "embedding"} & set(pictures)
+    run = mlp.read_run(path) if needed else None
     for what in pictures or (PICTURES if run else PICTURES[:3]):
         save_png(draw(what, settings, run), os.path.join(config.out_dir, f"{what}.png"))
 
