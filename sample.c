@@ -929,8 +929,8 @@ static void start_with(Sampler *s, const char *prefix) {
     }
 }
 
-// Prints names that are not in seen; with -u, adds them. It is not static: gcc would inline it
-// into main(), which it believes to run once, and would not vectorize draw().
+// Prints names that are not in seen; with -u, adds them. It is not static: gcc might inline it into
+// main(), which it believes to run once, and then not vectorize draw().
 void generate(Sampler *s, const Options *o, Set *seen) {
     static char output[1 << 16];
     size_t n_bytes = 0;
