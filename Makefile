@@ -3,9 +3,9 @@
 # make test               all tests
 # make sample             the C program alone; needs no Python
 # make bench              measure what the README says about speed (three minutes)
-# make story              run the commands in the README's table again (a quarter of an hour)
-# make figures            draw the README's pictures again (two minutes)
-# make crosscheck         the same names from every compiler and machine at hand? (two minutes)
+# make story              run the commands in the README's table again (half an hour)
+# make figures            draw the README's picture of the letters again
+# make crosscheck         the same names from every compiler and machine at hand? (three minutes)
 # make fuzz               the loader of sample.c under a fuzzer, RUNS=200000 files, twice
 # make clean              remove sample, and out with every model in it; not the Python packages
 # Another Python: make PYTHON=python3.12. Another compiler: make CC=clang CFLAGS=-O2.

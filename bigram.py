@@ -78,8 +78,7 @@ def split_words(words, train_frac):
 
 def vocabulary(words):
     """itos, the character of each token. Token 0, the boundary, marks both ends of a word, like the
-    lecture's ".": one token for both makes a table of 27 x 27, not 28 x 28 with a row and a column
-    of zeros. Here it is a newline, which no line can contain."""
+    lecture's "."; here it is a newline, which no line can contain."""
     return ["\n"] + sorted(set("".join(words)))
 
 
@@ -103,6 +102,7 @@ def count(rows, vocab_size):
     """How often each n-gram occurs: N, with n = block_size + 1 dimensions of size vocab_size. For
     pairs this is the lecture's loop, a hundred times faster:
         for ix1, ix2 in rows.tolist(): N[ix1, ix2] += 1
+    One token for both ends of a word makes it 27 x 27, not 28 x 28 with an empty row and column.
     Raises ValueError if N would have over MAX_TABLE entries."""
     n = rows.shape[1]
     if vocab_size ** n > MAX_TABLE:

@@ -115,16 +115,15 @@ def main(argv):
     parser.add_argument("--out_dir", default="out", help="folder of the files (default: out)")
     parser.add_argument("--page", action="store_true", help="also write mlp.html, a web page")
     args = parser.parse_args(argv)
-    out_dir = args.out_dir
-    network, ngrams, target = (os.path.join(out_dir, name)
-                               for name in ("mlp.pt", "ngrams.pt", "mlp.bin"))
+    network, ngrams, target, page = (os.path.join(args.out_dir, name) for name in (
+        "mlp.pt", "ngrams.pt", "mlp.bin", "mlp.html"))
     has_ngrams = os.path.exists(ngrams)
     run = mlp.read_run(network) if os.path.exists(network) or not has_ngrams else None
     ngrams = read_ngrams(ngrams, run) if has_ngrams else None
     data = serialize(run, ngrams)
     mlp.write_file(target, data)
     if args.page:
-        write_page(os.path.join(out_dir, "mlp.html"), data)
+        write_page(page, data)
     n_params = sum(p.numel() for p in run["best"]["model"].values()) if run else 0
     n_grams = sum(len(order["keys"]) for order in ngrams["orders"]) if ngrams else 0
     weight = ngrams["weight"] if ngrams else 1.0

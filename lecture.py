@@ -17,9 +17,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-for name in ("SIGINT", "SIGPIPE"):  # Ctrl-C, or head, ends it without a traceback
-    if hasattr(signal, name):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
+for name in {"SIGINT", "SIGPIPE"} & vars(signal).keys():  # Ctrl-C, or head, ends it quietly
+    signal.signal(getattr(signal, name), signal.SIG_DFL)
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[1], usage=argparse.SUPPRESS)
 parser.add_argument("--keep_duplicates", action="store_true", help="keep repeated names")
 parser.add_argument("--steps", type=int, default=200_000, help="training steps (200000)")
@@ -54,8 +53,7 @@ n1, n2 = int(0.8 * len(words)), int(0.9 * len(words))
 for x, y in zip(Xtr[:5].tolist(), Ytr[:5].tolist()):
     print("".join(itos[i] for i in x), "--->", itos[y])
 
-# model: weights as torch.randn has them. The first loss is far above log(27) = 3.30, and most of
-# tanh is saturated: the next lecture is about that.
+# model: weights as randn has them, so the first loss is far above log(27), and tanh is saturated
 g = torch.Generator().manual_seed(config.seed)
 C, W1, b1, W2, b2 = parameters = [torch.randn(shape, generator=g, requires_grad=True)
                                   for shape in ((27, 10), (30, 200), (200,), (200, 27), (27,))]

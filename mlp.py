@@ -87,8 +87,7 @@ def split_words(words, train_frac):
 
 def vocabulary(words):
     """itos, the character of each token. Token 0, the boundary, marks both ends of a word, like the
-    lecture's ".": one token for both makes a table of 27 x 27, not 28 x 28 with a row and a column
-    of zeros. Here it is a newline, which no line can contain."""
+    lecture's "."; here it is a newline, which no line can contain."""
     return ["\n"] + sorted(set("".join(words)))
 
 

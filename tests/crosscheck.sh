@@ -8,7 +8,7 @@
 # nodejs, gcc-arm-linux-gnueabihf and, for i686, aarch64, riscv64, powerpc64le and s390x,
 # gcc-MACHINE-linux-gnu. PyPI has ziglang, which is clang with the libraries of other systems; it is
 # looked for as `zig` and as `python3 -m ziglang`, or give ZIG="/path/to/python -m ziglang".
-# With all of them it takes two minutes, and five more the first time, as zig builds its libraries.
+# With all of them it takes three minutes, and five more the first time, as zig builds its libraries.
 
 cd "$(dirname "$0")/.." || exit
 model=$(realpath "${1:-out/mlp.bin}")

@@ -14,11 +14,20 @@ import torch.nn.functional as F
 
 import mlp
 
-characters, folder = [*sys.argv[1:], "out"][:2]
-model, itos = mlp.load(f"{folder}/mlp.pt")
-C = F.normalize(model.C.detach(), dim=1)  # (vocab_size, n_embd), each row of length 1
-for ch in characters:
-    similarity = C @ C[itos.index(ch)]    # (vocab_size,)
-    values, tokens = similarity.topk(5)   # itself first, with 1
-    print(ch, " ".join(f"{itos[token]!r} {value:.2f}" for value, token in
-                       zip(values.tolist()[1:], tokens.tolist()[1:])))
+
+def main(argv):
+    if not argv:
+        raise ValueError("name some characters, as in: python tests/neighbours.py aeknz")
+    characters, folder = [*argv, "out"][:2]
+    model, itos = mlp.load(f"{folder}/mlp.pt")
+    C = F.normalize(model.C.detach(), dim=1)  # (vocab_size, n_embd), each row of length 1
+    for ch in characters:
+        if ch not in itos:
+            raise ValueError(f"the model does not know {ch!r}")
+        values, tokens = (C @ C[itos.index(ch)]).topk(min(5, len(itos)))  # itself first, with 1
+        print(ch, " ".join(f"{itos[token]!r} {value:.2f}" for value, token in
+                           zip(values.tolist()[1:], tokens.tolist()[1:])))
+
+
+if __name__ == "__main__":
+    mlp.start(main)

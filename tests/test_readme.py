@@ -125,6 +125,13 @@ def test_make_clean_removes_the_models_in_out_and_nothing_else(folder):
         assert re.search(r"^(# )?make clean .* out with every model in it", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("options, sentence", [
+    ([], "name some characters"), (["a1"], "does not know '1'"), (["a", "no_such"], "no_such/mlp.pt")])
+def test_neighbours_of_what_is_not_there(folder, run_path, options, sentence):
+    with pytest.raises(SystemExit, match=f"^neighbours.py: .*{sentence}"):
+        run_path(folder / "tests" / "neighbours.py", *options)
+
+
 @pytest.mark.parametrize("command", [c for c in NOT_RUN if c.startswith("make")])
 def test_make_target_exists(folder, command):
     done = subprocess.run([*command.split(), "--dry-run"], capture_output=True, text=True)
