@@ -1,12 +1,12 @@
 # make                    Python packages, training, n-grams, export, compiling, 20 new names
 # make NAMES=towns.txt    the same for a file of your own, one item per line, in out/towns
-# make test               all tests
 # make sample             the C program alone; needs no Python
+# make test               all tests
 # make bench              measure what the README says about speed (three minutes)
-# make story              run the commands in the README's table again (half an hour)
+# make story              run the commands of the README's table again (half an hour)
 # make figures            draw the README's picture of the letters again
 # make crosscheck         the same names from every compiler and machine at hand? (three minutes)
-# make fuzz               the loader of sample.c under a fuzzer, RUNS=200000 files, twice
+# make fuzz               the readers of sample.c and sample.html under fuzzers, RUNS=200000 files
 # make clean              remove sample, and out with every model in it; not the Python packages
 # Another Python: make PYTHON=python3.12. Another compiler: make CC=clang CFLAGS=-O2.
 
@@ -31,10 +31,8 @@ speak: sample $(OUT)/mlp.bin
 $(OUT)/trained: mlp.py $(FILE) .venv/installed
 	.venv/bin/python mlp.py --input_file="$(FILE)" --out_dir="$(OUT)" && touch $@
 
-$(OUT)/ngrams.pt: mix.py bigram.py $(OUT)/trained
+$(OUT)/mlp.bin: mix.py kneser_ney.py bigram.py export.py $(OUT)/trained
 	.venv/bin/python mix.py --out_dir="$(OUT)"
-
-$(OUT)/mlp.bin: export.py $(OUT)/ngrams.pt
 	.venv/bin/python export.py --out_dir="$(OUT)"
 
 sample: sample.c out/compiler
@@ -63,15 +61,15 @@ CHECK = import sys; sys.version_info >= (3, 10) or sys.exit("make: %s is Python 
 	"$$new" -m venv --clear .venv
 
 test: .venv/installed
-	.venv/bin/python -m pytest -q tests
+	.venv/bin/python -m pytest -q -rs tests
 bench: sample out/mlp.bin
-	.venv/bin/python tests/bench.py
+	.venv/bin/python experiments/bench.py
 story: .venv/installed
-	.venv/bin/python tests/story.py
-crosscheck: out/mlp.bin
-	tests/crosscheck.sh out/mlp.bin
+	.venv/bin/python experiments/story.py
+crosscheck:
+	experiments/crosscheck.sh
 fuzz:
-	tests/fuzz.sh $(RUNS)
+	experiments/fuzz.sh $(RUNS)
 
 # 256 colours are enough for this picture, and a third of the bytes.
 figures: .venv/installed
@@ -82,6 +80,6 @@ figures: .venv/installed
 	  .quantize(256).save("assets/embedding.png")'
 
 clean:
-	rm -rf out sample .pytest_cache __pycache__ tests/__pycache__
+	rm -rf out sample .pytest_cache __pycache__ */__pycache__
 FORCE:
 .PHONY: names speak test bench story crosscheck fuzz figures clean

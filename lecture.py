@@ -4,8 +4,7 @@ Step 0: the network of the second makemore lecture, trained as the lecture train
     python lecture.py                      # dev 2.19, judged on the words of every other model here
     python lecture.py --keep_duplicates    # the lecture's own split, repeated names and all: 2.175
 
-One straight script, like the notebook: everything happens where you read it. mlp.py starts from the
-same network and changes one thing after another; the README says what each change gains.
+One straight script, like the notebook: everything happens where you read it.
 """
 
 import argparse
@@ -17,8 +16,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-for name in {"SIGINT", "SIGPIPE"} & vars(signal).keys():  # Ctrl-C, or head, ends it quietly
-    signal.signal(getattr(signal, name), signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it quietly
+if hasattr(signal, "SIGPIPE"):                # and so does `| head`; Windows has no SIGPIPE
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[1], usage=argparse.SUPPRESS)
 parser.add_argument("--keep_duplicates", action="store_true", help="keep repeated names")
 parser.add_argument("--steps", type=int, default=200_000, help="training steps (200000)")

@@ -15,12 +15,15 @@ The best model is kept in out_dir/mlp.pt, for mix.py, export.py and plot.py. A l
 negative log-likelihood per token, in nats; a token is a character or the end of a line.
 """
 
+import array
 import copy
 import itertools
 import math
 import os
 import random
+import re
 import time
+import unicodedata
 import zlib
 
 # before torch starts its threads: idle ones spin less, which is faster on a busy machine
@@ -31,10 +34,10 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 # Settings. Each can be set on the command line, as --name=value or --name value. Where the default
-# is a type, recipe(), below the rule, chooses a value to suit the data.
+# is a type, recipe(), below the rule, chooses a value to suit the data and the other settings.
 SETTINGS = [
     # name              default      range         meaning
-    ("input_file",      "names.txt", None,         "text to learn from: UTF-8, one item per line"),
+    ("input_file",      "names.txt", None,         "text to learn from, one item per line"),
     ("out_dir",         "out",       None,         "folder of the checkpoint, mlp.pt"),
     ("train_frac",      0.8,         (0.01, 1),    "share to train on; the rest: dev and test"),
     ("keep_duplicates", False,       None,         "keep every copy of a repeated line"),
@@ -44,29 +47,37 @@ SETTINGS = [
     ("dropout",         float,       (0, 0.9),     "share of the embeddings zeroed in training"),
     ("batch_size",      int,         (1, 10**6),   "predictions per training step"),
     ("max_iters",       int,         (1, 10**9),   "training steps"),
-    ("learning_rate",   4e-3,        (0, 1000),    "AdamW's learning rate at its peak"),
+    ("learning_rate",   float,       (0, 1000),    "AdamW's learning rate at its peak"),
     ("warmup_iters",    int,         (0, 10**9),   "steps over which the rate rises to its peak"),
     ("weight_decay",    float,       (0, 1000),    "AdamW's decay of W1 and W2"),
     ("eval_interval",   int,         (1, 10**9),   "steps between evaluations"),
     ("num_samples",     20,          (0, 10**6),   "items to sample at the end"),
     ("seed",            1337,        (0, 2**63-1), "random seed of all but the split"),
     ("resume",          False,       None,         "continue the run in out_dir"),
-    ("find_lr",         False,       None,         "try learning rates instead of training"),
 ]
-EVAL_ROWS = 50_000   # at most this many predictions are evaluated during training
-RESULT_ROWS = 10**6  # and at the end: all of a large file would take minutes
-MAX_LEN = 1024       # a sample is cut off here, so that sampling always ends
+EVAL_ROWS = 50_000     # at most this many predictions are evaluated during training
+RESULT_ROWS = 500_000  # and at the end: all of a large file would take minutes
+MAX_LEN = 1024         # a sample is cut off here, so that sampling always ends
 
 # -----------------------------------------------------------------------------
 # Data
 
 def read_words(input_file, keep_duplicates=False):
-    """The non-empty lines of a UTF-8 file, stripped, as a list of str. Repeats are dropped, unless
-    keep_duplicates: a name of both girls and boys is in names.txt twice, and a random split would
-    put many such names in both train and dev. Raises ValueError if no line has text."""
-    with open(input_file, encoding="utf-8-sig") as f:  # -sig: skips a byte order mark
-        text = f.read()  # whole, so that start() can name a line that is not UTF-8
-    words = [line.strip() for line in text.split("\n") if line.strip()]
+    """The non-empty lines of a file, stripped (list of str): UTF-8, or UTF-16 or 32 with a mark.
+    Repeats are dropped, unless keep_duplicates: a name of both girls and boys is in names.txt
+    twice, and a random split would put many such names in both train and dev. An "A" and an accent
+    of its own become one "Á" (Unicode's NFC). Raises ValueError if no line has text."""
+    with open(input_file, "rb") as f:
+        data = f.read()
+    encoding = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}.get(data[:2], "utf-8-sig")
+    if data[:4] in (b"\xff\xfe\0\0", b"\0\0\xfe\xff"):
+        encoding = "utf-32"
+    text = data.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+    clean = re.sub("[\0-\x08\x0b-\x1f\x7f-\x9f]", "", unicodedata.normalize("NFC", text))
+    if clean != text:
+        n = sum(a != b for a, b in zip(text.split("\n"), clean.split("\n")))
+        print(f"{input_file}: in {n:,} lines, accents were joined or control characters dropped")
+    words = [line.strip() for line in clean.split("\n") if line.strip()]
     if not words:
         raise ValueError(f"{input_file} has no line with text; it should hold one item per line")
     return words if keep_duplicates else list(dict.fromkeys(words))  # a dict keeps the order
@@ -98,8 +109,8 @@ def encode(words, itos, block_size):
     stoi = {ch: i for i, ch in enumerate(itos)}
     pad = itos[0] * block_size  # enough that no context reaches back into the previous word
     text = pad + pad.join(words) + pad
-    dtype = torch.uint8 if len(itos) <= 256 else torch.int32
-    tokens = torch.tensor([stoi[ch] for ch in text], dtype=dtype)
+    kind, dtype = ("B", torch.uint8) if len(itos) <= 256 else ("i", torch.int32)
+    tokens = torch.frombuffer(array.array(kind, map(stoi.get, text)), dtype=dtype)
     rows = tokens.unfold(0, block_size + 1, 1)  # every window of block_size + 1
     return rows[(rows[:, -2:] != 0).any(dim=1)]  # two boundaries at the end are padding
 
@@ -125,13 +136,12 @@ class MLP(nn.Module):
         self.W2 = nn.Parameter(torch.randn(n_hidden, vocab_size) * 0.01)
         self.b2 = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, X):
-        """Contexts X (B, block_size), int64 -> logits (B, vocab_size)."""
+    def hidden(self, X):
+        """Contexts X (B, block_size), int64 -> the hidden layer (B, n_hidden)."""
         emb = F.dropout(self.C[X], self.dropout, self.training)  # (B, block_size, n_embd)
-        h = torch.tanh(emb.flatten(1) @ self.W1 + self.b1)       # (B, n_hidden)
-        return h @ self.W2 + self.b2                             # (B, vocab_size)
+        return torch.tanh(emb.flatten(1) @ self.W1 + self.b1)
 
-    def forward_by_table(self, X):
+    def hidden_by_table(self, X):
         """The same for a large batch: a training step takes a third of the time (make bench).
 
         The token at position i meets only the i-th n_embd rows of W1, so it adds one of
@@ -139,13 +149,18 @@ class MLP(nn.Module):
         B * block_size of them (512 * 6): compute each once, look up, add. The one difference: in a
         batch, the same token at the same position gets the same dropout mask."""
         block_size, (vocab_size, n_embd) = self.block_size, self.C.shape
-        emb = self.C.expand(block_size, -1, -1)                  # (block_size, vocab_size, n_embd)
+        emb = self.C.expand(block_size, -1, -1)                # (block_size, vocab_size, n_embd)
         emb = F.dropout(emb, self.dropout, self.training)
-        W1 = self.W1.view(block_size, n_embd, -1)                # (block_size, n_embd, n_hidden)
-        table = (emb @ W1).flatten(0, 1)                         # (block_size*vocab_size, n_hidden)
-        ix = X + vocab_size * torch.arange(block_size)           # (B, block_size)
-        x = F.embedding_bag(ix, table, mode="sum")               # table[ix].sum(1): (B, n_hidden)
-        return torch.tanh(x + self.b1) @ self.W2 + self.b2       # (B, vocab_size)
+        W1 = self.W1.view(block_size, n_embd, -1)              # (block_size, n_embd, n_hidden)
+        table = (emb @ W1).flatten(0, 1)                       # (block_size*vocab_size, n_hidden)
+        ix = X + vocab_size * torch.arange(block_size)         # (B, block_size)
+        return torch.tanh(F.embedding_bag(ix, table, mode="sum") + self.b1)  # table[ix].sum(1)
+
+    def forward(self, X):
+        """Contexts X (B, block_size), int64 -> logits (B, vocab_size)."""
+        by_table = len(self.C) < len(X)  # the table has fewer rows than the batch looks up
+        h = self.hidden_by_table(X) if by_table else self.hidden(X)  # (B, n_hidden)
+        return h @ self.W2 + self.b2                                 # (B, vocab_size)
 
 
 # -----------------------------------------------------------------------------
@@ -185,7 +200,7 @@ def learning_rate_at(step, config):
 def train_step(model, optimizer, learning_rate, X, Y):
     """One step of the optimizer; returns the loss before it, a scalar tensor."""
     # the lecture's softmax, log and mean in one: fewer passes, a simpler backward, no overflow
-    loss = F.cross_entropy(model.forward_by_table(X), Y)
+    loss = F.cross_entropy(model(X), Y)
     optimizer.zero_grad()
     loss.backward()
     for group in optimizer.param_groups:
@@ -197,25 +212,26 @@ def train_step(model, optimizer, learning_rate, X, Y):
 def train(model, train_rows, dev_rows, config, run):
     """Trains for max_iters steps, or until dev has not improved for a third of them.
 
-    run (dict) is the state of the run: step, seconds, the losses of all steps, the evaluations, the
-    best model, and what restore() needs. Each evaluation saves it; --resume continues from there.
-    """
+    run (dict) is the state of the run: step, seconds, the losses of all steps, the dev losses, the
+    best model, and what --resume needs. Each evaluation saves it."""
     optimizer = make_optimizer(model, config.weight_decay)
-    if run["step"] > 0:
-        restore(model, optimizer, run)
+    if run["step"] > 0:  # a resumed run: weights, optimizer and dropout's random numbers go on
+        model.load_state_dict(run["model"])
+        optimizer.load_state_dict(run["optimizer"])
+        torch.set_rng_state(run["random_state"])
     started = time.perf_counter() - run["seconds"]
     stream = batches(train_rows, config.batch_size, config.seed)
     stream = itertools.islice(stream, run["step"], None)  # skips those already used
     for step in range(run["step"], config.max_iters + 1):  # the last round only evaluates
         due = step % config.eval_interval == 0 or step == config.max_iters
-        if due and step not in run["evaluations"]:  # a resumed run has the first one already
-            train_loss = evaluate(model, train_rows, EVAL_ROWS)
+        if due and step not in run["dev_losses"]:  # a resumed run has the first one already
             dev_loss = evaluate(model, dev_rows, EVAL_ROWS)
             run.update(step=step, seconds=time.perf_counter() - started)
-            run["evaluations"][step] = train_loss, dev_loss
-            if step == 0 or not dev_loss >= run["best"]["dev_loss"]:  # nan, without dev, counts
+            run["dev_losses"][step] = dev_loss
+            # untrained, it may be lowest on a few lines by accident; nan, without dev, counts
+            if step == 0 or not run["best"]["step"] or not dev_loss >= run["best"]["dev_loss"]:
                 run["best"] = {"model": copy.deepcopy(model.state_dict()), "step": step,
-                               "train_loss": train_loss, "dev_loss": dev_loss}
+                               "dev_loss": dev_loss}
             show_and_save(model, optimizer, config, run)
             stalled = step - run["best"]["step"] >= config.max_iters / 3
             if stalled and step < config.max_iters:
@@ -252,7 +268,7 @@ def evaluate(model, rows, limit=None):
     rows = rows[:limit]
     total = 0.0
     for batch in rows.split(8192):  # all at once would take a lot of memory
-        logits = model.forward_by_table(batch[:, :-1].long())
+        logits = model(batch[:, :-1].long())
         total += F.cross_entropy(logits, batch[:, -1].long(), reduction="sum").item()
     model.train()
     return total / len(rows) if len(rows) else math.nan
@@ -274,52 +290,39 @@ def sample(model, itos):
     return word
 
 
-def verdict(train_loss, dev_loss, step, max_iters):
-    """What the losses of the best model, that of this step, say. A network that is too small or
-    trained too little underfits: it does as badly on items it has seen as on new ones. One that
-    memorizes overfits: train falls below dev, which does no harm as long as dev still falls."""
-    gap = dev_loss - train_loss
-    if math.isnan(gap):
-        return "there is no dev data, so nothing can be said about new items"
-    if step < 0.9 * max_iters:
-        return f"overfitting: dev was lowest at step {step:,}; that model is kept"
-    if gap > 0.1:
-        return f"dev is {gap:.3f} above train, but kept falling: harmless overfitting"
-    return f"dev - train is {gap:+.3f}: a larger network or more steps may lower both"
-
-
 def main(argv):
     config, words, run = prepare(argv)
     itos = vocabulary(words)
     splits = split_words(words, config.train_frac)
-    choose_settings(splits[0], itos, config)
+    chosen = choose_settings(splits[0], itos, config)
     parts = [encode(split, itos, config.block_size) for split in splits]
     show_data(words, itos, parts, config)
-    model = new_model(itos, config)
-    if config.find_lr:
-        return show_rates(*find_lr(model, parts[0], config))
-
+    print("chosen:", ", ".join(f"{name} {value:.4g}" for name, value in chosen.items()), flush=True)
+    torch.manual_seed(config.seed)
+    model = MLP(len(itos), config.block_size, config.n_embd, config.n_hidden, config.dropout)
     run.update(itos=itos, config=vars(config))
-    show_settings(model, parts[0], config, run)
+    status = 0
     try:
         train(model, *parts[:2], config, run)
-    except KeyboardInterrupt:
-        hint = f"; continue from step {run['step']:,} with --resume --out_dir={config.out_dir}"
-        raise KeyboardInterrupt("stopped" + (hint if run["evaluations"] else "")) from None
+    except KeyboardInterrupt:  # Ctrl-C: the best model so far is shown
+        if not run["dev_losses"]:
+            raise
+        print(f"stopped; to go on from step {run['step']:,}: python mlp.py --resume "
+              f"--out_dir={config.out_dir}", flush=True)
+        status = 130  # as of any program that Ctrl-C ends, so that make does not go on
     model.load_state_dict(run["best"]["model"])
     losses = [evaluate(model, part, RESULT_ROWS) for part in parts]
     print("train {:.4f} | dev {:.4f} | test {:.4f}".format(*losses),
           f"| {sum(p.numel() for p in model.parameters()):,} parameters | {run['seconds']:.1f} s")
-    print(verdict(*losses[:2], run["best"]["step"], config.max_iters))
     samples = [sample(model, itos) for _ in range(config.num_samples)]
     show_samples(samples, words, splits[0])
+    return status
 
 
 # -----------------------------------------------------------------------------
 # From here on nothing is about the model: printing, files, the command line, errors.
 
 import argparse
-import difflib
 import io
 import signal
 import sys
@@ -332,63 +335,44 @@ def recipe(n, length, vocab_size, config):
     Tuned on the dev losses of fourteen lists of 250 to 350,000 lines: a small one needs fewer steps
     and more dropout; a large one needs larger batches and, if it has few tokens, a larger network;
     long lines need a longer context. At the peak of the learning rate, a step decays the weights by
-    `shrink`: 0.27 per epoch, within limits, which is a memory of about four epochs."""
+    `shrink`: with n_embd 64, 0.27 per epoch, within limits: a memory of about four epochs.
+
+    A smaller network memorizes less, and where a character has few numbers, each matters more: so
+    less dropout and decay. Fewer neurons share the work of each correction: so a higher rate."""
     growth = min(2, max(1, n / 200_000)**0.25)
     max_iters = config.max_iters or int(max(200, min(8000, 2 * n**0.75)))
     batch_size = config.batch_size or int(512 * growth**2)
-    shrink = min(0.27 * batch_size / n, 12 / max_iters, 0.1)
-    return {"block_size": min(10, max(6, round(length / 2))),
-            "n_hidden": int(600 * growth) if vocab_size < 128 else 600,
-            "dropout": min(0.6, 1 / (1 + (n / 27_000)**0.75)), "batch_size": batch_size,
-            "max_iters": max_iters, "warmup_iters": max_iters // 40,
-            "weight_decay": shrink / max(1e-4, config.learning_rate),  # AdamW multiplies the two
+    n_hidden = config.n_hidden or (int(600 * growth) if vocab_size < 128 else 600)
+    wide, embd = n_hidden / 600, config.n_embd / 64  # relative to the network that was tuned
+    rate = config.learning_rate
+    if rate is None:
+        rate = 4e-3 * (batch_size / 512)**0.25 / wide**0.5 / embd**0.125
+    shrink = min(0.27 * embd**0.5 * batch_size / n, 12 / max_iters, 0.1)
+    return {"block_size": min(10, max(6, round(length / 2))), "n_hidden": n_hidden,
+            "dropout": min(0.6, 0.235 * math.log(1 + 230_000 * wide * embd**1.25 / n)),
+            "batch_size": batch_size, "max_iters": max_iters, "warmup_iters": max_iters // 40,
+            "learning_rate": rate,
+            "weight_decay": shrink / max(1e-4, rate),  # AdamW multiplies the two
             "eval_interval": max(1, max_iters // 16)}
 
 
 def choose_settings(train_words, itos, config):
-    """Sets what config leaves to recipe()."""
+    """Sets what config leaves to recipe(); returns it (dict)."""
     n = sum(len(word) + 1 for word in train_words)
-    for name, value in recipe(n, n / len(train_words), len(itos), config).items():
-        if getattr(config, name) is None:
-            setattr(config, name, value)
-
-
-def new_model(itos, config):
-    """A network with random weights."""
-    torch.manual_seed(config.seed)
-    return MLP(len(itos), config.block_size, config.n_embd, config.n_hidden, config.dropout)
-
-
-def show_settings(model, rows, config, run):
-    """Prints the settings that recipe() may have chosen, and how long training will take."""
-    print(", ".join(f"{name} {round(getattr(config, name), 4)}" for name in (
-        "block_size", "n_hidden", "dropout", "batch_size", "max_iters", "weight_decay")))
-    with torch.random.fork_rng(devices=[]):  # times a few steps of a copy; they leave no trace
-        trial = copy.deepcopy(model)
-        optimizer, stream = make_optimizer(trial, 0.0), batches(rows, config.batch_size, 0)
-        train_step(trial, optimizer, 0.0, *next(stream))
-        started = time.perf_counter()
-        for _ in range(5):
-            train_step(trial, optimizer, 0.0, *next(stream))
-    seconds = (time.perf_counter() - started) / 5 * (config.max_iters - run["step"])
-    print(f"training will take about {seconds:.0f} s", flush=True)
-
-
-def show_rates(rates, losses):
-    """Prints what find_lr() found."""
-    for i in range(0, len(rates), 50):
-        print(f"learning rate {rates[i]:.1e} | loss {losses[i]:.4f}")
-    flat = rates[losses < losses.min() + 0.05]
-    print(f"the loss is within 0.05 of its lowest from {flat.min():.1e} to {flat.max():.1e}")
-    print(f"suggested: --learning_rate={rates[losses.argmin()]:.1e}, the one with the lowest loss")
+    chosen = recipe(n, n / len(train_words), len(itos), config)
+    chosen = {name: value for name, value in chosen.items() if getattr(config, name) is None}
+    vars(config).update(chosen)
+    return chosen
 
 
 def prepare(argv):
     """The settings, the words, and the run (dict): a new one, or with --resume the saved one."""
     config = parse_args(argv)
-    run = {"step": 0, "seconds": 0.0, "losses": [], "evaluations": {}}
+    run = {"step": 0, "seconds": 0.0, "losses": [], "dev_losses": {}}
     if config.resume:
         run = read_run(os.path.join(config.out_dir, "mlp.pt"))
+        for name in "orders", "weight":  # what mix.py has added belongs to the old network
+            run.pop(name, None)
         saved = run["config"]
         config = parse_args(argv, **{**saved, "out_dir": config.out_dir})
         for name in saved.keys() - {"input_file", "out_dir", "resume", "max_iters", "eval_interval",
@@ -406,31 +390,27 @@ def prepare(argv):
     return config, words, run
 
 
-def restore(model, optimizer, run):
-    """Gives the model, the optimizer and dropout's random numbers the state of a saved run."""
-    print(f"resuming at step {run['step']:,}")
-    model.load_state_dict(run["model"])
-    optimizer.load_state_dict(run["optimizer"])
-    torch.set_rng_state(run["random_state"])
-
-
 def show_and_save(model, optimizer, config, run):
-    """Prints the last evaluation of a run, and saves the run with all that restore() needs."""
-    step, seconds = run["step"], run["seconds"]
-    train_loss, dev_loss = run["evaluations"][step]
-    print(f"step {step:6,} | lr {learning_rate_at(step, config):.1e} | train {train_loss:.4f} | "
-          f"dev {dev_loss:.4f}", end="")
-    if step > 0:
-        left = (config.max_iters - step) * seconds / step
-        print(f" | {1000 * seconds / step:.2f} ms a step | {left:.0f} s left", end="")
+    """Prints the last evaluation of a run, and saves it with all that train() needs to go on."""
+    step, seconds, recent = run["step"], run["seconds"], run["losses"][-config.eval_interval:]
+    print(f"step {step:6,} | dev {run['dev_losses'][step]:.4f}", end="")
+    if step > 0:  # with dropout, the loss of the batches is often above dev
+        print(f" | batches {sum(recent) / len(recent):.4f} | lr "
+              f"{learning_rate_at(step, config):.1e} | {1000 * seconds / step:.2f} ms a step | "
+              f"{(config.max_iters - step) * seconds / step:.0f} s left", end="")
     print(flush=True)
-    if not math.isfinite(train_loss):
+    if not math.isfinite(sum(recent)):
         raise ValueError(f"the loss is not finite at step {step:,}; lower --learning_rate")
     run.update(model=model.state_dict(), optimizer=optimizer.state_dict(),
                random_state=torch.get_rng_state())
+    save_run(run, os.path.join(config.out_dir, "mlp.pt"))
+
+
+def save_run(run, path):
+    """Writes a run, with the n-grams that mix.py adds, to a checkpoint."""
     buffer = io.BytesIO()
     torch.save(run, buffer)
-    write_file(os.path.join(config.out_dir, "mlp.pt"), buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 def read_run(path):
@@ -456,12 +436,6 @@ def best_model(run):
     return model.eval()
 
 
-def load(path):
-    """For other programs: model, itos = mlp.load("out/mlp.pt"); print(mlp.sample(model, itos))"""
-    run = read_run(path)
-    return best_model(run), run["itos"]
-
-
 def show_data(words, itos, parts, config):
     """Prints how much data there is, and what it looks like."""
     lengths = [len(word) for word in words]
@@ -469,6 +443,10 @@ def show_data(words, itos, parts, config):
     print(f"{config.input_file}: {len(words):,} lines, {len(itos)} tokens; predictions: "
           f"train {train:,} | dev {dev:,} | test {test:,}")
     print(f"first lines: {', '.join(words[:3])}; length {min(lengths)} to {max(lengths)}")
+    for mark, name in ("\t", "tabs"), (",", "commas"), (";", "semicolons"):
+        if len(words) > 2 and len({word.count(mark) for word in words}) == 1 and mark in words[0]:
+            print(f"all lines have as many {name}: is this a table? To take its first column: "
+                  f"cut -d '{mark}' -f 1 {config.input_file} > column.txt")
 
 
 def show_samples(samples, words, train_words):
@@ -492,62 +470,45 @@ def write_file(path, data):
         raise OSError(e.errno, e.strerror, path) from e  # a full-disk error names no file
 
 
-def parse_args(argv, **defaults):
-    """SETTINGS, overridden by defaults, then by argv (list of str), as a namespace."""
-    parser = argparse.ArgumentParser(prog=os.path.basename(__file__), usage=argparse.SUPPRESS,
-                                     allow_abbrev=False, description=__doc__.split("\n")[1])
-    for name, default, _, meaning in SETTINGS:
-        kind = default if isinstance(default, type) else type(default)
-        value, shown = (None, "from the data") if default is kind else (default, default)
-        more = {"type": kind, "metavar": kind.__name__, "default": value}
-        if kind is bool:  # --name alone is --name=True
-            more = {"type": lambda text: {"True": True, "False": False}.get(text, text),
-                    "choices": (True, False), "nargs": "?", "const": True, "default": value}
-        parser.add_argument(f"--{name}", help=f"{meaning} (default: {shown})", **more)
+def parse_args(argv, settings=SETTINGS, **defaults):
+    """The settings, overridden by defaults, then by argv (list of str), as a namespace."""
+    parser = argparse.ArgumentParser(prog=os.path.basename(sys.argv[0]), usage=argparse.SUPPRESS,
+                                     allow_abbrev=False)
+    for name, default, _, meaning in settings:
+        kind, shown = type(default), default
+        if isinstance(default, type):
+            kind, default, shown = default, None, "from the data"
+        more = {"action": "store_true"} if kind is bool else {"type": kind, "metavar": "VALUE"}
+        parser.add_argument(f"--{name}", default=default, help=f"{meaning} ({shown})", **more)
     parser.set_defaults(**defaults)
-    config, unknown = parser.parse_known_args(argv)
-    if unknown:
-        wanted = unknown[0].lstrip("-").split("=")[0].replace("-", "_")
-        short = {"".join(part[0] for part in name.split("_")): name for name in vars(config)}
-        close = difflib.get_close_matches(wanted, vars(config), 1) or [short.get(wanted)]
-        hint = f"did you mean --{close[0]}? " if close[0] else ""
-        parser.error(f"there is no setting {unknown[0]}; {hint}--help lists all")
-    for name, _, limits, _ in SETTINGS:
+    config = parser.parse_args(argv)
+    for name, _, limits, _ in settings:
         value = getattr(config, name)
         if limits and value is not None and not limits[0] <= value <= limits[1]:  # nan fails, too
             parser.error(f"argument --{name}: {value} is not between {limits[0]} and {limits[1]}")
     return config
 
 
-def start(main, argv=None):
-    """Runs main(argv); an error ends the program with one sentence on stderr."""
-    if argv is None:
-        argv = sys.argv[1:]
-        if hasattr(signal, "SIGPIPE"):
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # if head stops reading: end quietly
-        if sys.stdout:  # UTF-8 like the input; a file name that is not text is printed unchanged
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+def start(main):
+    """Runs main on the command line; what goes wrong ends the program with a sentence on stderr."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # if head stops reading: end quietly
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")  # whatever the system's is
     try:
-        try:
-            return main(argv)
-        finally:  # --help and errors, too, leave output that is not written yet
-            if sys.stdout:
-                sys.stdout.flush()
+        sys.exit(main(sys.argv[1:]))
     except UnicodeDecodeError as e:
-        line = e.object[:e.start].count(b"\n") + 1
-        said = (f"the input file is not UTF-8 at line {line:,}; "
-                "convert it first, for instance with iconv -f latin1 -t utf-8 OLD > NEW")
+        line = len(re.split(b"\r\n|\r|\n", e.object[:e.start]))
+        said = f"the input file is not {e.encoding.upper()} at line {line:,}; iconv can convert it"
     except OSError as e:
         said = f"{e.filename or 'cannot write the output'}: {e.strerror}"
-        if e.filename is None:  # it was stdout: or Python would write again at exit, and fail again
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (RuntimeError, MemoryError) as e:
+    except (ValueError, KeyboardInterrupt) as e:
+        said = e or "stopped"
+    except (MemoryError, RuntimeError) as e:  # torch's is a RuntimeError
         if "memory" not in f"{type(e)} {e}".lower():
             raise
         said = "out of memory; use a smaller model or fewer lines"
-    except (ValueError, KeyboardInterrupt) as e:
-        said = str(e) or "stopped"
-    sys.exit(f"{os.path.basename(main.__code__.co_filename)}: {said}")
+    sys.exit(f"{os.path.basename(sys.argv[0])}: {said}")
+
 
 if __name__ == "__main__":
     start(main)

@@ -6,14 +6,16 @@ Draws the pictures of this project into out_dir. Needs matplotlib.
     python plot.py pairs tune --block_size=2 --input_file=towns.txt    # with settings of bigram.py
 
     pairs        the count table of bigram.py: a cell for each pair, or n-gram
-    tune         the loss against smoothing, or against Kneser-Ney's discount (--kneser_ney)
-    find_lr      the loss against the learning rate, as mlp.py --find_lr tries it
+    tune         the loss against the smoothing of the counts
+    tanh         the hidden layer before training, as lecture.py and as mlp.py initializes it
+    find_lr      the loss against the learning rate, by find_lr() of mlp.py
     loss         train and dev loss against training steps, of the run in out_dir/mlp.pt
-    embedding    its embedding C, each character at its place in the plane
+    embedding    its embedding C, each token at its place in the plane
 """
 
 import argparse
 import io
+import math
 import os
 import unicodedata
 import warnings
@@ -24,8 +26,9 @@ import torch.nn.functional as F
 import bigram
 import mlp
 
-PICTURES = "pairs", "tune", "find_lr", "loss", "embedding"
-MAX_CELLS = 30   # rows and columns of the count table: more could not be read
+PICTURES = "pairs", "tune", "tanh", "find_lr", "loss", "embedding"
+MAX_CELLS = 30  # rows and columns of the count table: more could not be read
+warnings.filterwarnings("ignore", "Glyph")  # what matplotlib's font lacks is drawn as a box
 
 
 def new_axes(width, height):
@@ -40,13 +43,9 @@ def new_axes(width, height):
 def save_png(ax, path):
     """Writes the picture, 80 dots per inch, and says where."""
     buffer = io.BytesIO()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        ax.figure.savefig(buffer, format="png", dpi=80)
-    bigram.write_file(path, buffer.getvalue())
-    # one remark instead of a warning for each character that the font lacks
-    boxes = any("missing from" in str(warning.message) for warning in caught)
-    print(f"wrote {path}" + "; the boxes are characters that matplotlib's font lacks" * boxes)
+    ax.figure.savefig(buffer, format="png", dpi=80)
+    mlp.write_file(path, buffer.getvalue())
+    print(f"wrote {path}")
 
 
 def show(tokens, itos):
@@ -86,15 +85,15 @@ def plot_pairs(rows, itos):
     return ax
 
 
-def plot_tune(name, tried):
-    """Train and dev loss against what bigram.tune() tried: a list of (value, train, dev)."""
+def plot_tune(tried):
+    """Train and dev loss against the smoothing: what bigram.tune() returns."""
     ax = new_axes(8, 5)
     values, train, dev = zip(*tried)
     value, _, loss = min(tried, key=lambda row: row[2])
     ax.plot(values, train, "o-", label="train")
     ax.plot(values, dev, "o-", label="dev")
     ax.plot(value, loss, "k*", markersize=15, label=f"best on dev: {loss:.4f} at {value}")
-    ax.set(xlabel=name, xscale="log" if name == "smoothing" else "linear", ylabel="loss, nats")
+    ax.set(xlabel="smoothing", xscale="log", ylabel="loss, nats")
     ax.legend()
     return ax
 
@@ -102,11 +101,30 @@ def plot_tune(name, tried):
 # -----------------------------------------------------------------------------
 # mlp.py
 
+def plot_tanh(rows, itos):
+    """How often the neurons of the lecture's network have each value before training. Near -1 and 1
+    tanh is flat: its slope, which the gradient is multiplied by, is near 0, and learning slow."""
+    X, ax = rows[:2000, -4:-1].long(), new_axes(8, 5)
+    torch.manual_seed(1337)
+    theirs, ours = (mlp.MLP(len(itos), block_size=3, n_embd=10, n_hidden=200) for _ in range(2))
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter)
+    for name, model in ("lecture.py", theirs), ("mlp.py", ours):
+        h = model.hidden(X).detach().flatten()  # (2000 * 200,)
+        flat = (h.abs() > 0.99).float().mean()
+        ax.hist(h.numpy(), bins=100, alpha=0.6, label=f"{name}: {flat:.0%} beyond 0.99 or -0.99")
+    ax.set(xlabel="value of a neuron of the hidden layer", ylabel="how often")
+    ax.legend(loc="upper center")
+    return ax
+
+
 def plot_find_lr(rates, losses):
-    """The loss against the learning rate, on a logarithmic axis, and the suggested rate."""
-    ax, suggestion = new_axes(8, 5), rates[losses.argmin()].item()
+    """The loss against the learning rate, on a logarithmic axis, and the rate with the lowest."""
+    for rate, loss in zip(rates[::50], losses[::50]):
+        print(f"learning rate {rate:.1e} | loss {loss:.4f}")
+    ax, best = new_axes(8, 5), rates[losses.argmin()].item()
     ax.plot(rates, losses)
-    ax.axvline(suggestion, color="tab:red", linestyle="--", label=f"suggested: {suggestion:.1e}")
+    ax.axvline(best, color="tab:red", linestyle="--", label=f"lowest: --learning_rate={best:.1e}")
     ax.set(xlabel="learning rate", xscale="log", ylabel="loss, mean of 50 steps",
            ylim=(losses.min().item() - 0.1, losses[0].item() + 0.3))
     ax.legend()
@@ -115,19 +133,16 @@ def plot_find_lr(rates, losses):
 
 def plot_loss(run):
     """The loss of every step of a run, its running mean, and the dev loss."""
-    ax, losses = new_axes(8, 5), torch.tensor(run["losses"])
-    width = max(1, len(losses) // 100)
-    smooth = losses.unfold(0, width, 1).mean(dim=1) if len(losses) else losses
+    ax, losses, dev = new_axes(8, 5), torch.tensor([math.nan, *run["losses"]]), run["dev_losses"]
+    width = 1 + len(losses) // 100
+    smooth = losses.unfold(0, width, 1).mean(dim=1)
     ax.plot(losses, color="tab:blue", alpha=0.2, linewidth=0.5, label="train, each step")
     ax.plot(torch.arange(len(smooth)) + width // 2, smooth, color="tab:blue",
             label=f"train, mean of {width} steps")
-    dev = {step: loss for step, (_, loss) in run["evaluations"].items() if loss >= 0}  # not nan
-    if dev:
-        ax.plot(list(dev), list(dev.values()), "o-", markersize=3, color="tab:orange", label="dev")
-    later = [loss for step, loss in dev.items() if step > 0]  # the first is off the picture
-    low = min([*smooth.tolist(), *(later or dev.values())])
-    high = max(later, default=low)
-    ax.set(xlabel="step", ylabel="loss, nats", ylim=(low - 0.1, max(low + 0.8, high + 0.1)))
+    ax.plot(list(dev), list(dev.values()), "o-", markersize=3, color="tab:orange", label="dev")
+    if len(losses) > 1:  # the first losses are off the picture
+        ax.set_ylim(top=losses.nanmedian().item() + 0.5)
+    ax.set(xlabel="step", ylabel="loss, nats")
     ax.legend()
     return ax
 
@@ -136,8 +151,7 @@ def plot_embedding(C, itos):
     """Each row of C (vocab_size, n_embd) in the plane; unless n_embd is 2, by its first two
     principal components, the directions in which the rows differ most."""
     ax, places = new_axes(8, 6), C
-    if C.shape[1] != 2:
-        # U * S (vocab_size, components): the rows in new axes, that of the largest spread first
+    if C.shape[1] != 2:  # U * S (vocab_size, components): the rows in new axes, the widest first
         U, S, _ = torch.linalg.svd(C - C.mean(dim=0), full_matrices=False)
         places = F.pad(U * S, (0, 1))[:, :2]  # with n_embd 1 there is no second component
         share = (S**2)[:2].sum() / (S**2).sum()
@@ -162,22 +176,26 @@ def draw(what, argv, run):
         return plot_loss(run)
     if what == "embedding":
         return plot_embedding(run["best"]["model"]["C"], run["itos"])
-    script = mlp if what == "find_lr" else bigram
+    script = bigram if what in ("pairs", "tune") else mlp
     same = {key: run["config"][key] for key in ("input_file", "train_frac", "keep_duplicates")
             if run}  # the data of the run, unless argv names another
     config = script.parse_args(argv, **same)
     words = script.read_words(config.input_file, config.keep_duplicates)
     itos = script.vocabulary(words)
     splits = script.split_words(words, config.train_frac)
-    if what == "find_lr":
+    if script is mlp:
         mlp.choose_settings(splits[0], itos, config)
     train, dev, _ = (script.encode(split, itos, config.block_size) for split in splits)
+    if what == "tanh":
+        return plot_tanh(train, itos)
     if what == "find_lr":
-        return plot_find_lr(*mlp.find_lr(mlp.new_model(itos, config), train, config))
+        torch.manual_seed(config.seed)
+        sizes = config.block_size, config.n_embd, config.n_hidden
+        model = mlp.MLP(len(itos), *sizes, config.dropout)
+        return plot_find_lr(*mlp.find_lr(model, train, config))
     if what == "pairs":
         return plot_pairs(train, itos)
-    name = "kneser_ney" if config.kneser_ney else "counts"
-    return plot_tune(*bigram.tune(name, train, dev, len(itos), config))
+    return plot_tune(bigram.tune(train, dev, len(itos), config))
 
 
 def main(argv):
@@ -192,9 +210,9 @@ def main(argv):
     path = os.path.join(config.out_dir, "mlp.pt")
     needed = os.path.exists(path) or {"loss", "embedding"} & set(pictures)
     run = mlp.read_run(path) if needed else None
-    for what in pictures or (PICTURES if run else PICTURES[:3]):
+    for what in pictures or (PICTURES if run else PICTURES[:4]):
         save_png(draw(what, settings, run), os.path.join(config.out_dir, f"{what}.png"))
 
 
 if __name__ == "__main__":
-    bigram.start(main)
+    mlp.start(main)

@@ -1,18 +1,18 @@
-"""What the tests share: trained and random models, PyTorch's answers, two builds of sample.c."""
+"""What the tests share: how scripts and programs are run, models that are the same everywhere, and
+the slow tellings, in float64, that the fast ones are compared with."""
 
 import collections
 import contextlib
-import functools
 import os
 import random
 import runpy
 import shlex
+import shutil
 import signal
-import struct
 import subprocess
 import sys
-import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,55 +22,51 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # `pytest` alone, or from another folder, does not look there
 
 import export
+import kneser_ney
 import mlp
+import sample
 
 os.environ.update(COLUMNS="80", NO_COLOR="1")  # argparse asks for them
 os.environ.update(OMP_NUM_THREADS="1")         # for the scripts that the tests start
+os.environ.update(ASAN_OPTIONS="detect_leaks=0")  # sample.c frees nothing that is needed to the end
 os.environ.pop("PYTHONUNBUFFERED", None)       # a user's shell has none, and it hides errors
 torch.set_num_threads(1)  # the models are small: a second thread costs more than it brings
 
-COMPILE = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
+SCRIPTS = "lecture.py bigram.py kneser_ney.py mlp.py mix.py export.py sample.py plot.py".split()
 
+
+# -----------------------------------------------------------------------------
+# Scripts
 
 def one_sentence(program, err, *named):
     assert "Traceback" not in err
     assert err.startswith(f"{program}: ") and err.endswith("\n") and err.count("\n") == 1, err
     for name in named:
-        assert str(name) in err
+        assert str(name) in err, err
 
 
 @pytest.fixture
-def refused(capsys):
-    """refused(module, argv, status, *named): the script ends with one sentence; returns it."""
-    def run(module, argv, status, *named):
-        with pytest.raises((SystemExit, KeyboardInterrupt)) as stop:
-            getattr(module, "start", mlp.start)(module.main, [str(arg) for arg in argv])
-        assert stop.type is SystemExit
-        code, err = stop.value.code, capsys.readouterr().err
+def run(monkeypatch, capfd):
+    """run(script, *argv): what the script does when a user starts it, but in this process, where
+    torch is imported already: its status, out, err. Signals that it sets are set back."""
+    def run(script, *argv):
+        signals = [getattr(signal, name) for name in ("SIGINT", "SIGPIPE") if hasattr(signal, name)]
+        handlers = [signal.getsignal(number) for number in signals]
+        path = script if os.path.isabs(script) else str(ROOT / script)
+        monkeypatch.setattr(sys, "argv", [path, *map(str, argv)])
+        capfd.readouterr()
+        code = None
+        try:
+            variables = runpy.run_path(path, run_name="__main__")
+        except SystemExit as stop:
+            code, variables = stop.code, {}
+        finally:
+            for number, handler in zip(signals, handlers):
+                signal.signal(number, handler)
+        out, err = capfd.readouterr()
         if isinstance(code, str):  # what sys.exit(str) does once nobody catches it
             code, err = 1, f"{err}{code}\n"
-        one_sentence(f"{module.__name__}.py", err, *named)
-        assert code == status
-        return err
-    return run
-
-
-@pytest.fixture
-def run_path(monkeypatch):
-    """run_path(path, *options): runs a script as Python would, but in this process, where torch is
-    imported already; returns its variables. Signals that it sets are set back."""
-    signals = {getattr(signal, name): signal.getsignal(getattr(signal, name))
-               for name in ("SIGINT", "SIGPIPE") if hasattr(signal, name)}
-
-    def run(path, *options):
-        monkeypatch.setattr(sys, "argv", [str(path), *options])
-        monkeypatch.setattr(sys, "path", sys.path[:])
-        try:
-            return runpy.run_path(str(path), run_name="__main__")
-        finally:
-            for number, handler in signals.items():
-                signal.signal(number, handler)
+        return SimpleNamespace(status=code or 0, out=out, err=err, variables=variables)
     return run
 
 
@@ -96,51 +92,157 @@ def full_device():
 
 
 # -----------------------------------------------------------------------------
+# Slow tellings
+
+def predictions(words, block_size):
+    """(context, next token) for each token of words (lists of tokens) and each end, one at a time,
+    as one would write them down; the context is a tuple."""
+    for word in words:
+        padded = [0] * block_size + list(word) + [0]
+        for i in range(block_size, len(padded)):
+            yield tuple(padded[i - block_size:i]), padded[i]
+
+
+def random_words(n, n_letters=4, seed=0):
+    """Words (lists of tokens) in which a token depends on the one before, so that context counts."""
+    rng, words = random.Random(seed), []
+    for _ in range(n):
+        words.append([rng.randint(1, n_letters)])
+        while rng.random() < 0.75:
+            words[-1].append(rng.choice([*range(1, words[-1][-1] + 1), *[n_letters] * 4]))
+    return words
+
+
+class SlowKneserNey:
+    """The formula of Chen and Goodman (1999) over dictionaries, one n-gram at a time."""
+
+    def __init__(self, words, vocab_size, block_size, scale=1.0):
+        self.vocab_size, self.scale, self.orders = vocab_size, scale, []
+        grams = [(*context, token) for context, token in predictions(words, block_size)]
+        for k in range(block_size + 1):
+            if k == block_size:
+                counts = collections.Counter(grams)
+            else:  # of each gram: how many different tokens stand at its left
+                left = collections.defaultdict(set)
+                for gram in grams:
+                    left[gram[-1 - k:]].add(gram[-2 - k])
+                counts = {gram: len(tokens) for gram, tokens in left.items()}
+            after = collections.defaultdict(dict)
+            for gram, c in counts.items():
+                after[gram[:-1]][gram[-1]] = c
+            self.orders.append((after, self.discounts(list(counts.values()))))
+
+    def discounts(self, counts):
+        n1, n2, n3, n4 = (max(1, counts.count(i)) for i in (1, 2, 3, 4))
+        Y = n1 / (n1 + 2 * n2)
+        D = [1 - 2 * Y * n2 / n1, 2 - 3 * Y * n3 / n2, 3 - 4 * Y * n4 / n3]
+        return [min(self.scale * max(d, 0.1), i + 1) for i, d in enumerate(D)]
+
+    def probs(self, context):
+        """What follows a context (tuple of at least block_size tokens): (vocab_size,), float64."""
+        p = np.full(self.vocab_size, 1 / self.vocab_size)
+        for k, (after, D) in enumerate(self.orders):
+            counts = after.get(tuple(context[len(context) - k:]))
+            if counts is None:
+                break
+            total = sum(counts.values())
+            p *= sum(D[min(c, 3) - 1] for c in counts.values()) / total
+            for token, c in counts.items():
+                p[token] += (c - D[min(c, 3) - 1]) / total
+        return p
+
+
+def slow_logits(state, context):
+    """The paper's network in float64: state (dict of arrays or tensors), context -> (vocab_size,)."""
+    C, W1, b1, W2, b2 = (np.asarray(state[name], float) for name in ("C", "W1", "b1", "W2", "b2"))
+    h = np.tanh(np.concatenate([C[token] for token in context]) @ W1 + b1)
+    return h @ W2 + b2
+
+
+def softmax(logits):
+    e = np.exp(logits - logits.max())
+    return e / e.sum()
+
+
+# -----------------------------------------------------------------------------
 # Models
 
-def token_pairs(word, itos, block_size):
-    """The (context, next token) pairs of a word, one at a time, as one would write them down."""
-    context, pairs = [0] * block_size, []
-    for token in [itos.index(ch) for ch in word] + [0]:
-        pairs.append((context, token))
-        context = context[1:] + [token]
-    return pairs
+class Model:
+    """Random weights and the n-grams of random words: the checkpoint and the file of these, and
+    their probabilities in float64. n_orders 0: no n-grams; weight 0: no network."""
+
+    def __init__(self, folder, tokens, block_size=3, n_embd=4, n_hidden=16, n_orders=3, weight=0.6,
+                 words=None, change=lambda state: None):
+        rng = np.random.default_rng(0)  # not torch's, whose numbers depend on the processor
+        self.itos, self.weight = ["\n", *sorted(tokens, key=str.encode)], weight
+        self.block_size, V = block_size, len(self.itos)
+        shapes = {"C": (V, n_embd), "W1": (block_size * n_embd, n_hidden), "b1": (n_hidden,),
+                  "W2": (n_hidden, V), "b2": (V,)}
+        scale = {"C": 1, "W1": (block_size * n_embd)**-0.5, "b1": 0.5, "W2": 2 * n_hidden**-0.5,
+                 "b2": 0.5}
+        self.state = {name: (rng.standard_normal(shape) * scale[name]).astype(np.float32)
+                      for name, shape in shapes.items()}
+        self.state["b2"][0] += 1.5  # so that names are short
+        change(self.state)
+        self.words = words or [rng.integers(1, V, rng.integers(1, 9)).tolist() for _ in range(80)]
+        self.context_size = max(block_size * (weight > 0), n_orders - 1, 0)
+        tensors = {name: torch.from_numpy(array) for name, array in self.state.items()}
+        self.run = {"itos": self.itos, "step": 0, "seconds": 0.0, "losses": [], "dev_losses": {0: 3.0},
+                    "checksum": 0, "best": {"model": tensors, "step": 0, "dev_loss": 3.0}, "config": {
+                        "block_size": block_size, "n_embd": n_embd, "n_hidden": n_hidden,
+                        "input_file": "names.txt", "train_frac": 0.8, "keep_duplicates": False}}
+        if n_orders > 0:
+            highest = max(1, n_orders - 1)
+            self.slow = SlowKneserNey(self.words, V, highest)
+            rows = torch.tensor([[*context, token]
+                                 for context, token in predictions(self.words, highest)])
+            orders = kneser_ney.KneserNey(rows, V, highest).orders
+            del self.slow.orders[n_orders:], orders[n_orders:]  # order 0 alone is a model, too
+            self.run.update(orders=orders, weight=weight)
+        self.data = export.serialize(self.run)
+        self.path = folder / "mlp.bin"
+        self.path.write_bytes(self.data)
+
+    def probs(self, context):
+        """What follows a context (context_size tokens): (vocab_size,), float64."""
+        p = 0
+        if "orders" in self.run:
+            p = (1 - self.weight) * self.slow.probs(context)
+        if self.weight > 0:
+            network = softmax(slow_logits(self.state, context[len(context) - self.block_size:]))
+            p = p + (self.weight if "orders" in self.run else 1) * network
+        return p
+
+    def text(self, tokens):
+        return "".join(self.itos[token] for token in tokens)
+
+    def lines(self, n):
+        """Up to n lines of text that the model knows, as it reads them from a file."""
+        lines = [self.text(word) for word in self.words[:n]]
+        return [line for line in lines if line == line.strip()]
 
 
-class Reference:
-    """The model of a folder as PyTorch sees it, in float64: what differs is the rounding of C."""
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+UNICODE = [" ", ".", "7", "a", "é", "ß", "中", "文", "🌍", "\U0010ffff"]
+STRINGS = ["a", "ab", "abc", "b", "c", "d", "house", "the ", "red ", "é", "éa", "🌍", "🌍🌍"]
+MODELS = {
+    "mixture": {"tokens": LETTERS, "block_size": 4, "n_embd": 8, "n_hidden": 33, "n_orders": 5},
+    "network": {"tokens": UNICODE, "n_orders": 0, "weight": 1.0},
+    "n-grams": {"tokens": UNICODE, "n_orders": 4, "weight": 0.0},
+    "strings": {"tokens": STRINGS, "n_hidden": 10},
+    "smallest": {"tokens": "a", "block_size": 1, "n_embd": 1, "n_hidden": 1, "n_orders": 0,
+                 "weight": 1.0},
+    "unigram": {"tokens": "ab", "n_orders": 1, "weight": 0.0},
+    "block 1": {"tokens": LETTERS[:15], "block_size": 1, "n_orders": 6, "n_hidden": 8},
+    "block 9": {"tokens": LETTERS[:16], "block_size": 9, "n_orders": 2, "n_hidden": 40},
+    "many": {"tokens": [chr(0x4E00 + i) for i in range(299)], "n_hidden": 65, "n_orders": 3},
+}
 
-    def __init__(self, out_dir):
-        self.out_dir = Path(out_dir)
-        self.bin = self.out_dir / "mlp.bin"
-        self.run = torch.load(self.out_dir / "mlp.pt", weights_only=True)
-        self.itos, config = self.run["itos"], self.run["config"]
-        self.shape = len(self.itos), config["block_size"], config["n_embd"], config["n_hidden"]
-        self.block_size = config["block_size"]
-        self.model = mlp.MLP(*self.shape).double().eval()
-        self.model.load_state_dict(self.run["best"]["model"])
-        export.main([f"--out_dir={out_dir}"])
 
-    @torch.no_grad()
-    def nll(self, words):
-        """Of every word: (mean negative log-likelihood of a token, number of tokens)."""
-        pairs = [token_pairs(word, self.itos, self.block_size) for word in words]
-        X = torch.tensor([x for word in pairs for x, _ in word])
-        Y = torch.tensor([y for word in pairs for _, y in word])
-        losses = torch.nn.functional.cross_entropy(self.model(X), Y, reduction="none")
-        return [(part.mean().item(), len(part)) for part in losses.split([len(p) for p in pairs])]
-
-    @torch.no_grad()
-    def probs(self, text, temperature=1.0):
-        """The distribution (vocab_size) of the token after a text, as a NumPy array."""
-        context = token_pairs(text, self.itos, self.block_size)[-1][0]
-        return torch.softmax(self.model(torch.tensor([context]))[0] / temperature, 0).numpy()
-
-    def likeliest(self, text):
-        """The text continued by the likeliest token until the boundary, or to 40 characters."""
-        while len(text) < 40 and (token := self.probs(text).argmax()):
-            text += self.itos[token]
-        return text
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """The models of MODELS, by name."""
+    return {name: Model(tmp_path_factory.mktemp("model"), **sizes) for name, sizes in MODELS.items()}
 
 
 @pytest.fixture(scope="session")
@@ -148,184 +250,21 @@ def names():
     return mlp.read_words(ROOT / "names.txt")
 
 
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """A small model, trained on names.txt."""
-    out_dir = tmp_path_factory.mktemp("trained")
-    mlp.main([f"--input_file={ROOT / 'names.txt'}", f"--out_dir={out_dir}", "--block_size=4",
-              "--n_embd=8", "--n_hidden=48", "--batch_size=256", "--max_iters=400",
-              "--learning_rate=0.02", "--warmup_iters=20", "--eval_interval=200",
-              "--dropout=0.2", "--weight_decay=0.2", "--num_samples=0"])
-    return Reference(out_dir)
-
-
-@pytest.fixture(scope="session")
-def random_model(trained, tmp_path_factory):
-    """random_model(characters, block_size, n_embd, n_hidden): a model with random weights."""
-    def make(characters, block_size=3, n_embd=4, n_hidden=16, change=lambda model: None):
-        itos = ["\n"] + sorted(characters)
-        torch.manual_seed(1)
-        model = mlp.MLP(len(itos), block_size, n_embd, n_hidden)
-        with torch.no_grad():
-            model.W2.copy_(torch.randn(model.W2.shape) / n_hidden**0.5)
-            model.b1.copy_(torch.randn(model.b1.shape) / 2)
-            model.b2.copy_(torch.randn(model.b2.shape) / 2)
-            change(model)
-        config = dict(trained.run["config"], block_size=block_size, n_embd=n_embd,
-                      n_hidden=n_hidden)
-        best = dict(trained.run["best"], model=model.state_dict())
-        folder = tmp_path_factory.mktemp("random")
-        torch.save(dict(trained.run, best=best, config=config, itos=itos), folder / "mlp.pt")
-        return Reference(folder)
-    return make
-
-
 # -----------------------------------------------------------------------------
-# N-grams, and files of version 2
+# Programs
 
-class NGrams:
-    """Kneser-Ney by dicts: counts[k][context][token], for each context of k tokens."""
-
-    def __init__(self, lines, vocab_size, n_orders, discounts=(0.6, 1.1, 1.4)):
-        self.vocab_size, self.discounts, self.counts = vocab_size, discounts, []
-        grams = collections.Counter()
-        for line in lines:  # lists of tokens, without boundaries
-            padded = [0] * (n_orders - 1) + list(line) + [0]
-            grams.update(tuple(padded[i:i + n_orders]) for i in range(len(line) + 1))
-        for _ in range(n_orders):
-            order = {}
-            for (*context, token), count in grams.items():
-                order.setdefault(tuple(context), {})[token] = count
-            self.counts.insert(0, order)
-            grams = collections.Counter(gram[1:] for gram in grams)  # different tokens at the left
-
-    def probs(self, context):
-        """What follows a context, as a NumPy array (vocab_size), in float64."""
-        p = np.full(self.vocab_size, 1 / self.vocab_size)
-        for k, order in enumerate(self.counts):
-            counts = order.get(tuple(context[len(context) - k:]))
-            if counts is None:
-                break
-            taken = {token: self.discounts[min(3, c) - 1] for token, c in counts.items()}
-            p *= sum(taken.values()) / sum(counts.values())
-            for token, c in counts.items():
-                p[token] += (c - taken[token]) / sum(counts.values())
-        return p
-
-    @functools.cache  # the same file is made many times
-    def lists(self):
-        """For each order, the lists of numbers as the file has them."""
-        result, contexts = [], [()]
-        for order in self.counts:
-            children = {parent: [] for parent in contexts}
-            for context in sorted(order):  # the token at the left decides, among siblings
-                children[context[1:]].append(context)
-            head = []
-            if result:
-                contexts = [context for parent in contexts for context in children[parent]]
-                head = [[len(c) for c in children.values()], [context[0] for context in contexts]]
-            followers = [sorted(order[context].items()) for context in contexts]
-            result.append([*head, [len(f) for f in followers],
-                           [token for f in followers for token, _ in f],
-                           [count for f in followers for _, count in f]])
-        return result
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
 
 
-def leb128(number):
-    return bytes([number & 127 | 128]) + leb128(number >> 7) if number > 127 else bytes([number])
-
-
-def with_crc(data):
-    return bytes(data) + struct.pack("<I", zlib.crc32(data))
-
-
-def version_2(network, weight, lists=(), discounts=(0.6, 1.1, 1.4), itos=None):
-    """The bytes of a file with n-grams. The network is another file's; None: there is none."""
-    if network is None:
-        data = b"NPLM" + struct.pack("<5I", 2, 0, len(itos), 0, 0)
-        data += b"".join(bytes([len(ch.encode())]) + ch.encode() for ch in itos)
-        data += bytes(-len(data) % 4)
-    else:  # version 2 without n-grams ends with 12 bytes for them
-        data = network[:4] + struct.pack("<I", 2) + network[8:-4 if network[4] == 1 else -16]
-    data += struct.pack("<dI", weight, len(lists))
-    for numbers in lists:
-        data += struct.pack("<2I3d", len(numbers[-3]), len(numbers[-1]), *discounts)
-    data += b"".join(leb128(n) for numbers in lists for part in numbers for n in part)
-    return with_crc(data)
-
-
-class Mixture:
-    """A network (Reference) or None, and n-grams: their file, and probabilities in float64."""
-
-    def __init__(self, path, reference, ngrams, weight, itos):
-        self.bin, self.reference, self.ngrams, self.weight = path, reference, ngrams, weight
-        self.itos, self.block_size = itos, max(1, len(ngrams.counts) - 1)  # of the context
-        if reference:
-            self.block_size = max(self.block_size, reference.block_size)
-        path.write_bytes(version_2(reference and reference.bin.read_bytes(), weight,
-                                   ngrams.lists(), ngrams.discounts, itos))
-
-    def probs_after(self, contexts):
-        """What follows contexts (N, block_size), as a NumPy array (N, vocab_size)."""
-        p = np.array([self.ngrams.probs(context) for context in contexts.tolist()])
-        if self.reference:
-            with torch.no_grad():
-                X = torch.tensor(contexts[:, self.block_size - self.reference.block_size:])
-                network = torch.softmax(self.reference.model(X), 1).numpy()
-            p = self.weight * network + (1 - self.weight) * p
-        return p
-
-    def probs(self, text, temperature=1.0):
-        context = token_pairs(text, self.itos, self.block_size)[-1][0]
-        p = self.probs_after(np.array([context]))[0]**(1 / temperature)
-        return p / p.sum()
-
-    def nll(self, words):
-        result = []
-        for word in words:
-            X, Y = zip(*token_pairs(word, self.itos, self.block_size))
-            p = self.probs_after(np.array(X))[range(len(Y)), Y]
-            result.append((-np.log(p).mean(), len(Y)))
-        return result
-
-
-@pytest.fixture(scope="session")
-def mixture(trained, names, tmp_path_factory):
-    """The small network mixed with n-grams, whose context is longer than the network's."""
-    lines = [[trained.itos.index(ch) for ch in name] for name in names[::8]]
-    ngrams = NGrams(lines, len(trained.itos), trained.block_size + 2)
-    path = tmp_path_factory.mktemp("mixture") / "mlp.bin"
-    return Mixture(path, trained, ngrams, 0.7, trained.itos)
-
-
-@pytest.fixture(scope="session")
-def random_mixture(random_model, tmp_path_factory):
-    """random_mixture(characters, n_orders, weight): random lines, counted; a random network, but
-    for weight 0."""
-    def make(characters, n_orders, weight, discounts=(0.6, 1.1, 1.4), n_lines=60):
-        itos, rng = ["\n"] + sorted(characters), random.Random(0)
-        lines = [rng.choices(range(1, len(itos)), k=rng.randint(1, 12)) for _ in range(n_lines)]
-        reference = random_model(characters) if weight else None
-        return Mixture(tmp_path_factory.mktemp("random") / "mixed.bin", reference,
-                       NGrams(lines, len(itos), n_orders, discounts), weight, itos)
-    return make
-
-
-# -----------------------------------------------------------------------------
-# sample.c
-
-def cc(*args, compiler=None, **options):
-    """Runs the C compiler; without one, the test is skipped."""
+def cc(*args, compiler=None):
+    """Runs the C compiler, as the Makefile does; without one, the test is skipped."""
     compiler = compiler or os.environ.get("CC", "cc")
     try:
-        return subprocess.run([*shlex.split(compiler), "-std=c11", *args], **options)
+        return subprocess.run([*shlex.split(compiler), "-std=c11", *WARNINGS, *map(str, args)],
+                              capture_output=True, text=True)
     except FileNotFoundError:
-        pytest.skip(f"there is no {compiler} here")
-
-
-def build(flags, program, compiler=None):
-    return cc(*COMPILE, *flags, ROOT / "sample.c", "-o", program, compiler=compiler,
-              capture_output=True, text=True)
+        pytest.skip(f"there is no C compiler {compiler} here")
 
 
 class Program:
@@ -333,40 +272,45 @@ class Program:
         self.path = path
 
     def run(self, *args, **options):
-        options = {"stdout": subprocess.PIPE, **options}
-        done = subprocess.run([self.path, *args], stderr=subprocess.PIPE, timeout=60, **options)
-        done.stdout = (done.stdout or b"").decode()  # not text=True, which turns \r into \n
-        done.stderr = done.stderr.decode(errors="replace")  # a prefix may be shown as it was given
-        return done
-
-    def lines(self, *args, **options):
-        """The lines on stdout of a run that ends well."""
-        done = self.run(*args, **options)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.endswith("\n") or not done.stdout
-        return done.stdout.split("\n")[:-1]
-
-    def refuses(self, status, *args, named=(), **options):
-        done = self.run(*args, **options)
-        one_sentence("sample", done.stderr, *named)
-        assert done.returncode == status and not done.stdout
+        options = {"stdout": subprocess.PIPE, "timeout": 60, **options}
+        done = subprocess.run([self.path, *map(str, args)], stderr=subprocess.PIPE, **options)
+        out, err = (done.stdout or b"").decode(), done.stderr.decode(errors="replace")
+        assert not any(word in err for word in ("Sanitizer", "runtime error", "Assertion")), err
+        return SimpleNamespace(status=done.returncode, out=out, err=err)
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
-    """sample.c as a user has it."""
+    """sample.c as it ships: with the flags of the Makefile."""
+    flags = ["-O3"]
+    if not cc("-march=native", "-E", "-xc", os.devnull).returncode:
+        flags.append("-march=native")
     path = tmp_path_factory.mktemp("build") / "sample"
-    done = build(["-O2"], path)
+    done = cc(*flags, ROOT / "sample.c", "-o", path)
     assert done.returncode == 0, done.stderr
     return Program(path)
 
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory):
-    """sample.c with AddressSanitizer and UBSan: what they find goes to stderr."""
+    """sample.c with AddressSanitizer and UBSan: Program.run sees what they find."""
     path = tmp_path_factory.mktemp("build") / "sanitized"
-    if build(SANITIZE, path).returncode:
+    if cc(*SANITIZE, ROOT / "sample.c", "-o", path).returncode:
         pytest.skip("this compiler cannot link the sanitizers")
     if subprocess.run([path, "-h"], capture_output=True).returncode:  # under ulimit -v, for one
         pytest.skip("AddressSanitizer cannot run here")
     return Program(path)
+
+
+@pytest.fixture(scope="session")
+def node():
+    """node(script): what the script prints, in node; without one, the test is skipped."""
+    if not shutil.which("node"):
+        pytest.skip("there is no node here")
+
+    def run(script):
+        done = subprocess.run(["node", "-"], input=script, capture_output=True, text=True,
+                              encoding="utf-8", timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    return run

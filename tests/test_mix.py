@@ -1,17 +1,17 @@
-"""mix.py: the mixture is chosen on dev, is never worse there than its parts, and fits its files."""
+"""mix.py: what is added to a network is chosen on dev, and no worse there than the parts."""
 
 import re
 import shutil
-import zlib
+import types
 
+import numpy as np
 import pytest
 import torch
-from conftest import small_disk
 
-import bigram
-import export
+import kneser_ney
 import mix
 import mlp
+from conftest import LETTERS, Model, SlowKneserNey, one_sentence, predictions, small_disk
 
 SMALL = ["--block_size=4", "--n_embd=8", "--n_hidden=32", "--batch_size=128", "--max_iters=150",
          "--learning_rate=0.02", "--dropout=0", "--weight_decay=0", "--warmup_iters=5",
@@ -38,180 +38,110 @@ def folder(network, tmp_path):
     return tmp_path
 
 
-def losses_of(line):
-    """The part of the data that a line of results is about, and its four numbers."""
-    part, *numbers = re.fullmatch(r"(\w+): network (\S+) \| n-grams (\S+) \| mixed (\S+) "
-                                  r"\| weight (\S+)", line).groups()
-    return part, list(map(float, numbers))
+def losses_of(out):
+    """{part of the data: its four numbers} of the lines with results."""
+    found = re.findall(r"^(\w+): network (\S+) \| n-grams (\S+) \| mixed (\S+) \| weight (\S+)$", out,
+                       re.MULTILINE)
+    return {part: list(map(float, numbers)) for part, *numbers in found}
 
 
-def chosen(folder, parts, itos):
-    """What ngrams.pt holds: the KneserNey, counted again and compared, its factor, the weight."""
-    saved = torch.load(folder / "ngrams.pt", weights_only=True)
-    assert saved["itos"] == itos
+def mean_loss(weight, p_network, p_ngrams):
+    return -np.log(weight * p_network + (1 - weight) * p_ngrams).mean()
+
+
+def test_losses_are_those_of_slow_ngrams_and_the_network(folder, names, run):
+    """Printed for dev, with the n-grams of train; and what is saved is what was judged on test."""
+    done = run("mix.py", f"--out_dir={folder}")
+    assert done.status == 0
+    printed, saved = losses_of(done.out), mlp.read_run(str(folder / "mlp.pt"))
+    itos, weight, model = saved["itos"], saved["weight"], mlp.best_model(saved)
+    parts = [[[itos.index(ch) for ch in word] for word in part]
+             for part in mlp.split_words(names[:600], 0.8)]
     block_size = len(saved["orders"]) - 1
-    ngrams = bigram.KneserNey(mlp.encode(parts[0], itos, block_size), len(itos), 1.0)
-    for factor in mix.DISCOUNTS:
-        ngrams.set_discount(factor)
-        if all(torch.equal(saved_order[key], order[key])
-               for saved_order, order in zip(saved["orders"], ngrams.orders)
-               for key in ("context_keys", "keys", "c", "D")):
-            return ngrams, block_size, factor, saved["weight"], saved["network"]
-    raise AssertionError("no discount on the list gives these n-grams")
+    discount = float(min(re.findall(r"discount (\S+) \| .*?(\d+\.\d+)", done.out),
+                         key=lambda row: float(row[1]))[0])
+    for name, counted, judged in (("dev", parts[0], parts[1]), ("test", None, parts[2])):
+        if counted is None:  # dev may be counted, too, once it has chosen
+            counted = next(words for words in (parts[0], parts[0] + parts[1])
+                           if holds(saved["orders"], words, len(itos), block_size, discount))
+        slow = SlowKneserNey(counted, len(itos), block_size, discount)
+        rows = mlp.encode([("".join(itos[token] for token in word)) for word in judged], itos, 4)
+        with torch.no_grad():
+            p_network = torch.softmax(model(rows[:, :-1].long()).double(), 1).gather(
+                1, rows[:, -1:].long())[:, 0].numpy()
+        p_ngrams = np.array([slow.probs(context)[token]
+                             for context, token in predictions(judged, block_size)])
+        assert printed[name] == pytest.approx(
+            [*(mean_loss(w, p_network, p_ngrams) for w in (1, 0, weight)), weight], abs=1e-4)
+        assert printed[name][2] < min(printed[name][:2])
+    assert 0 < weight < 1
 
 
-def test_all_is_chosen_on_dev_and_the_mixture_is_no_worse_than_its_parts(folder, names, capsys):
-    """By construction, whatever the machine: weights of 0 and 1 are among those tried."""
-    mix.main([f"--out_dir={folder}"])
-    *_, test_line, dev_line = capsys.readouterr().out.splitlines()
-    model, itos = mlp.load(folder / "mlp.pt")
-    parts = mlp.split_words(names[:600], 0.8)
-    ngrams, block_size, factor, weight, network = chosen(folder, parts, itos)
-    assert weight in [i / 100 for i in range(101)]
-    assert network == zlib.crc32(export.network_bytes(mlp.read_run(folder / "mlp.pt")))
-
-    def losses(ngrams, weights, words, block_size=block_size):
-        context = max(block_size, model.block_size)
-        rows = mlp.encode(words, itos, context).long()
-        p_network = torch.softmax(model(rows[:, -5:-1]).double(), 1).gather(1, rows[:, -1:])[:, 0]
-        p_ngrams = ngrams.prob(rows[:, -1 - block_size:])
-        return [-(w * p_network + (1 - w) * p_ngrams).log().mean().item() for w in weights]
-
-    with torch.no_grad():
-        for line, name, words in ((test_line, "test", parts[2]), (dev_line, "dev", parts[1])):
-            part, printed = losses_of(line)
-            assert part == name
-            assert printed == pytest.approx([*losses(ngrams, [1, 0, weight], words), weight],
-                                            abs=1e-4)
-        network_alone, ngrams_alone, mixed = losses(ngrams, [1, 0, weight], parts[1])
-        assert mixed <= min(network_alone, ngrams_alone) + 1e-9  # the sum in another order
-        # no other weight and no other discount is better on dev; on train, which the n-grams know
-        # by heart, a smaller weight of the network is
-        for other in mix.DISCOUNTS:
-            ngrams.set_discount(other)
-            assert min(losses(ngrams, mix.WEIGHTS, parts[1])) >= mixed - 1e-9
-        ngrams.set_discount(factor)
-        on_train = losses(ngrams, mix.WEIGHTS, parts[0])
-        assert mix.WEIGHTS[on_train.index(min(on_train))] < weight
-        # the context grew until the loss no longer fell
-        by_context = [min(losses(bigram.KneserNey(mlp.encode(parts[0], itos, n), len(itos), 1.0),
-                                 mix.WEIGHTS, parts[1], n)) for n in mix.BLOCK_SIZES]
-        i = mix.BLOCK_SIZES.index(block_size)
-        assert all(a > b for a, b in zip(by_context[:i], by_context[1:i + 1]))
-        assert by_context[i] <= by_context[i + 1]
+def holds(orders, words, vocab_size, block_size, discount):
+    """Whether the orders of a checkpoint are the n-grams of the words."""
+    rows = torch.tensor([[*context, token] for context, token in predictions(words, block_size)])
+    made = kneser_ney.KneserNey(rows, vocab_size, block_size, discount).orders
+    return all(a["kept"].shape == b["kept"].shape and torch.allclose(a["kept"], b["kept"])
+               for a, b in zip(made, orders))
 
 
-@pytest.mark.parametrize("p, weight", [(1.0, 1.0), (1e-9, 0.0)])
-def test_a_network_that_knows_all_gets_all_the_weight_and_one_that_knows_nothing_none(p, weight):
-    words = ["ab", "abb", "abbb", "b", "ba", "bab"]
-    rows = bigram.encode(words, ["\n", "a", "b"], max(mix.BLOCK_SIZES))
+def test_mixing_adds_ngrams_and_weight_to_the_checkpoint_and_nothing_else(folder, run):
+    before = mlp.read_run(str(folder / "mlp.pt"))
+    for _ in range(2):  # again: the n-grams are counted anew
+        assert run("mix.py", f"--out_dir={folder}").status == 0
+        after = mlp.read_run(str(folder / "mlp.pt"))
+        assert after.keys() == before.keys() | {"orders", "weight"}
+        assert all(torch.equal(p, after["best"]["model"][name])
+                   for name, p in before["best"]["model"].items())
+        assert all(set(order) == {"context_keys", "keys", "kept", "backoff"}
+                   for order in after["orders"])
+    assert sorted(path.name for path in folder.iterdir()) == ["mlp.pt"]
+
+
+@pytest.mark.parametrize("p, weights", [(1.0, [1.0]), (1e-9, [0.0])])
+def test_a_network_that_knows_all_gets_the_weight_and_one_that_knows_nothing_none(p, weights):
+    words = [[1, 2], [1, 2, 2], [1, 2, 2, 2], [2], [2, 1], [2, 1, 2]] * 300
+    rows = torch.tensor([[*context, token] for context, token in predictions(words, 12)],
+                        dtype=torch.uint8)
     p_network = torch.full((len(rows),), p, dtype=torch.double)
-    assert mix.choose(rows, rows, p_network, 3)[1] == weight
+    assert mix.choose(rows, rows, p_network, 3)[1] in weights
 
 
 @pytest.mark.parametrize("block_size", [1, 4, 11])
-def test_probability_of_the_network(random_model, names, block_size):
+def test_probability_of_the_network(tmp_path, names, block_size):
     """Whatever the context of the rows, of which the n-grams may need more than the network."""
-    reference = random_model("abcdefghijklmnopqrstuvwxyz", block_size)
-    rows = mlp.encode(names[:50], reference.itos, 11)
-    p = mix.network_prob(mlp.best_model(reference.run), rows)
-    expected = torch.cat([torch.tensor([
-        reference.probs(name[:i])[reference.itos.index(ch)] for i, ch in enumerate(name + "\n")])
-        for name in names[:50]])
-    torch.testing.assert_close(p, expected, rtol=1e-5, atol=0)
+    made = Model(tmp_path, LETTERS, block_size, n_orders=0)
+    rows = mlp.encode(names[:50], made.itos, 11)
+    p = mix.network_prob(mlp.best_model(made.run), rows)
+    expected = [made.probs(row[:-1])[row[-1]] for row in map(tuple, rows.tolist())]
+    np.testing.assert_allclose(p, expected, rtol=1e-5)
+    assert mix.network_prob(mlp.best_model(made.run), rows[:0]).shape == (0,)
 
 
-def test_no_rows_have_no_probabilities(random_model):
-    model = mlp.best_model(random_model("ab").run)
-    assert mix.network_prob(model, torch.zeros(0, 9, dtype=torch.uint8)).shape == (0,)
+@pytest.mark.parametrize("words, options", [
+    ([chr(0x4E00 + i) + chr(0x4E00 + i % 7) for i in range(400)], ["--block_size=12"]),  # many tokens
+    (["ab", "ba", "abb", "bab"], ["--train_frac=1"]),                                    # no dev
+    (["ab"] * 20, ["--keep_duplicates"]), ([str(i) for i in range(10)], [])])
+def test_any_list_can_be_mixed(tmp_path, run, words, options):
+    train(tmp_path, words, "--max_iters=3", *options)
+    done = run("mix.py", f"--out_dir={tmp_path}")
+    assert done.status == 0, done.err
+    saved = mlp.read_run(str(tmp_path / "mlp.pt"))
+    assert 0 <= saved["weight"] <= 1 and saved["orders"]
+    assert run("export.py", f"--out_dir={tmp_path}").status == 0
+    new = run("sample.py", tmp_path / "mlp.bin", "-s", "1")
+    assert len(new.out.splitlines()) == 20
 
 
-def test_without_dev_it_says_what_it_takes(tmp_path, names, capsys):
-    train(tmp_path, names[:30], "--train_frac=1", "--max_iters=3")
-    capsys.readouterr()
-    mix.main([f"--out_dir={tmp_path}"])
-    out = capsys.readouterr().out
-    saved = torch.load(tmp_path / "ngrams.pt", weights_only=True)
-    said = re.search(r"no dev.*", out)[0]
-    assert all(str(value) in said for value in (len(saved["orders"]) - 1, saved["weight"]))
-    assert 0 < saved["weight"] < 1 and "network nan" not in out
-    export.main([f"--out_dir={tmp_path}"])
-    assert (tmp_path / "mlp.bin").exists()
-
-
-def test_many_tokens_and_a_context_longer_than_any_of_the_ngrams(tmp_path, capsys):
-    words = [chr(0x4E00 + i) + chr(0x4E00 + i % 7) for i in range(400)]
-    train(tmp_path, words, "--block_size=12", "--max_iters=3", "--keep_duplicates")
-    mix.main([f"--out_dir={tmp_path}"])
-    part, (network, ngrams, mixed, _) = losses_of(capsys.readouterr().out.splitlines()[-1])
-    assert part == "dev" and mixed <= min(network, ngrams)
-
-
-def test_another_network_needs_another_mixture(folder, names, refused):
-    mix.main([f"--out_dir={folder}"])
-    export.main([f"--out_dir={folder}"])
-    before = (folder / "mlp.bin").read_bytes()
-    train(folder, names[:600], "--seed=2")
-    refused(export, [f"--out_dir={folder}"], 1, folder / "ngrams.pt", "mix.py")
-    assert (folder / "mlp.bin").read_bytes() == before
-    mix.main([f"--out_dir={folder}"])
-    export.main([f"--out_dir={folder}"])
-    assert (folder / "mlp.bin").read_bytes() != before
-
-
-# -----------------------------------------------------------------------------
-# Bad input. Earlier n-grams lie in the folder, and have to outlive it.
-
-@pytest.fixture
-def fails(folder, refused):
-    def run(status=1, *named, argv=()):
-        (folder / "ngrams.pt").write_bytes(b"the old ones")
-        refused(mix, [f"--out_dir={folder}", *argv], status, *named)
-        assert (folder / "ngrams.pt").read_bytes() == b"the old ones"
-    return run
-
-
-def test_folder_without_a_network(refused, tmp_path):
-    refused(mix, [f"--out_dir={tmp_path / 'none'}"], 1, tmp_path / "none" / "mlp.pt")
-    (tmp_path / "words.txt").write_text("ab\nba\n")
-    bigram.main(["--kneser_ney", "--train_frac=1", f"--input_file={tmp_path / 'words.txt'}",
-                 f"--out_dir={tmp_path}"])
-    refused(mix, [f"--out_dir={tmp_path}"], 1, tmp_path / "mlp.pt")
-
-
-@pytest.mark.parametrize("content", [b"", b"not a network"])
-def test_network_of_something_else(folder, fails, content):
-    (folder / "mlp.pt").write_bytes(content)
-    fails(1, folder / "mlp.pt")
-
-
-@pytest.mark.parametrize("change", [
-    lambda words: [*words, "annaanna"],            # the same characters
-    lambda words: words[::-1],                     # the same lines, in another order: another split
-    lambda words: [word.upper() for word in words],  # another vocabulary
-    lambda words: ["α", "β", "γ", "δ"] * 20,
-], ids=["one more", "another order", "upper case", "Greek"])
-def test_text_that_has_changed_since(names, folder, fails, change):
-    path = folder / "words.txt"
-    run = mlp.read_run(folder / "mlp.pt")
-    run["config"]["input_file"] = str(path)
-    torch.save(run, folder / "mlp.pt")
-    path.write_text("\n".join(change(names[:600])), encoding="utf-8")
-    fails(1, path, "changed")
-
-
-def test_text_that_is_gone(folder, fails):
-    run = mlp.read_run(folder / "mlp.pt")
-    run["config"]["input_file"] = str(folder / "gone.txt")
-    torch.save(run, folder / "mlp.pt")
-    fails(1, folder / "gone.txt")
-
-
-@pytest.mark.parametrize("arg", ["--nonsense", "stray", "--out"])
-def test_wrong_command_line(fails, arg):
-    fails(2, arg, argv=[arg])
-
-
-def test_full_disk_leaves_the_old_ngrams(folder, fails):
-    with small_disk(5000):
-        fails(1, folder / "ngrams.pt")
+def test_a_text_that_is_gone_and_a_full_disk_leave_the_checkpoint_as_it_was(folder, run):
+    before = (folder / "mlp.pt").read_bytes()
+    with small_disk(len(before) + 100):
+        done = run("mix.py", f"--out_dir={folder}")
+    one_sentence("mix.py", done.err, folder / "mlp.pt")
+    assert done.status == 1 and (folder / "mlp.pt").read_bytes() == before
+    saved = mlp.read_run(str(folder / "mlp.pt"))
+    saved["config"]["input_file"] = str(folder / "gone.txt")
+    torch.save(saved, folder / "mlp.pt")
+    done = run("mix.py", f"--out_dir={folder}")
+    one_sentence("mix.py", done.err, folder / "gone.txt")
+    assert done.status == 1 and "orders" not in mlp.read_run(str(folder / "mlp.pt"))

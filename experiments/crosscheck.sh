@@ -2,7 +2,7 @@
 # Builds sample.c with every compiler and for every system at hand, and compares what it prints with
 # `cc -O2`. What cannot run here is only "compiled". Status 1 if a byte differs or a build fails.
 #
-#     tests/crosscheck.sh [MODEL]      # make crosscheck takes out/mlp.bin
+#     experiments/crosscheck.sh [MODEL]      # make crosscheck takes out/mlp.bin, else names.bin
 #
 # It uses what is there and skips the rest. Debian has clang, tcc, musl-tools, qemu-user, wine,
 # nodejs, gcc-arm-linux-gnueabihf and, for i686, aarch64, riscv64, powerpc64le and s390x,
@@ -11,7 +11,9 @@
 # With all of them it takes three minutes, and five more the first time, as zig builds its libraries.
 
 cd "$(dirname "$0")/.." || exit
-model=$(realpath "${1:-out/mlp.bin}")
+model=out/mlp.bin
+[ -r "$model" ] || model=names.bin
+model=$(realpath "${1:-$model}")
 [ -r "$model" ] || { echo "crosscheck: there is no model $model; make out/mlp.bin" >&2; exit 1; }
 folder=$(mktemp -d) && trap 'rm -rf "$folder"' EXIT
 head -n 1000 names.txt > "$folder/words.txt"
@@ -25,8 +27,6 @@ const program = await WebAssembly.compile(readFileSync(process.argv[2]));
 const instance = await WebAssembly.instantiate(program, wasi.getImportObject());
 process.exit(wasi.start(instance)); // without this, and returnOnExit, Node.js 20 crashes at its end
 END
-# Windows ends its lines with \r\n
-if command -v wine > /dev/null; then in_wine() (set -o pipefail; wine "$@" | tr -d '\r'); fi
 export WINEPREFIX="$folder/wine" WINEDEBUG=-all
 warnings="-std=c11 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror"
 same=0 compiled=0 skipped=0 wrong=0
@@ -91,7 +91,7 @@ check qemu-arm "$zig" -O3 -target arm-linux-musleabihf
 check qemu-riscv64 "$zig" -O3 -target riscv64-linux-musl
 check qemu-ppc64le "$zig" -O3 -target powerpc64le-linux-musl
 check qemu-s390x "$zig" -O3 -target s390x-linux-musl
-check in_wine "$zig" -O3 -target x86_64-windows-gnu
+check wine "$zig" -O3 -target x86_64-windows-gnu
 check - "$zig" -O3 -target x86-windows-gnu
 check - "$zig" -O3 -target aarch64-windows-gnu
 check - "$zig" -O3 -target aarch64-macos
