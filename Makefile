@@ -65,7 +65,7 @@ test: .venv/installed
 bench: sample out/mlp.bin
 	.venv/bin/python experiments/bench.py
 story: .venv/installed
-	.venv/bin/python experiments/story.py
+	.venv/bin/python experiments/story.py --check
 crosscheck:
 	experiments/crosscheck.sh
 fuzz:
@@ -74,6 +74,7 @@ fuzz:
 # 256 colours are enough for this picture, and a third of the bytes.
 figures: .venv/installed
 	.venv/bin/python mlp.py --n_embd=2 --dropout=0 --weight_decay=0.2 --max_iters=3000 --warmup_iters=200 \
+	  --learning_rate=0.004 \
 	  --seed=2 --num_samples=0 --out_dir=out/plane
 	.venv/bin/python plot.py embedding --out_dir=out/plane
 	.venv/bin/python -c 'from PIL import Image; Image.open("out/plane/embedding.png").convert("RGB") \

@@ -176,8 +176,20 @@ static int is_vocabulary(const Model *m) {
     return 1;
 }
 
+// Checks that the numbers of each of n groups rise.
+static void check_sorted(const Reader *r, const char *name, const uint32_t *array,
+                         const uint32_t *first, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = (size_t)first[i] + 1; j < first[i + 1]; j++) {
+            check(array[j - 1] < array[j], r, name);
+        }
+    }
+}
+
 static void prepare(Model *m, const Reader *r) {
     check(is_vocabulary(m), r, "vocabulary");
+    check_sorted(r, "token", m->token, m->first_gram, m->n_contexts);
+    check_sorted(r, "left", m->left, m->first_child, m->n_contexts);
     for (size_t i = 0; i < m->n_contexts; i++) {
         double sum = 0;
         for (size_t g = m->first_gram[i]; g < m->first_gram[i + 1]; g++) sum += m->kept[g];

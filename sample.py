@@ -94,6 +94,9 @@ def prepare(m, path):
     m.W2 = np.hstack(m.W2)[:, :m.vocab_size].copy()  # (n_inputs, vocab_size)
     m.b2 = m.b2.ravel()[:m.vocab_size]
     node = np.repeat(np.arange(m.n_contexts), np.diff(m.first_gram))  # the context of each n-gram
+    parent = np.repeat(np.arange(m.n_contexts), np.diff(m.first_child))  # of each but the first
+    for name, group, numbers in ("token", node, m.token), ("left", parent, m.left[1:]):
+        check((np.diff(group * m.vocab_size + numbers) > 0).all(), path, name)  # sorted in groups
     total = np.bincount(node, m.kept, m.n_contexts) + m.backoff
     check((abs(total - 1) < 0.001).all(), path, "sum of probabilities")
     return m
@@ -166,7 +169,7 @@ def mix(m, context):
     if m.n_hidden > 0:
         logits = forward(m, context[m.context_size - m.block_size:])
         e = exponential(logits - logits.max())  # softmax; less the largest, so no exp overflows
-        p = e / accumulate(e)[-1]
+        p = e.astype(np.float64) / accumulate(e)[-1]
     if m.n_hidden > 0 and m.n_contexts > 0:
         return m.weight * p + (1 - m.weight) * ngram_probs(m, context)
     return p if m.n_hidden > 0 else ngram_probs(m, context)

@@ -1,13 +1,13 @@
 """
 Measures what the README says about speed, and what a step costs: `make bench`, or, with another
-number of runs, python tests/bench.py --runs=5.
+number of runs, python experiments/bench.py --runs=5.
 
 1. The network of the makemore lecture, trained by the lecture's loop and by mlp.py: dev loss
    against seconds, and how much sooner mlp.py is at the loss where the loop ends.
 2. The time of a training step of the default network, of its matrix products alone, and of the
-   same step without forward_by_table.
-3. Names per second: PyTorch, one name at a time as in the lecture, and 20,000 side by side; and
-   ./sample, with one process and one per core, and with a mixture if out/ has n-grams.
+   same step without the table.
+3. Names per second: PyTorch, one name at a time as in the lecture, and 20,000 side by side;
+   sample.py; and ./sample, with one process and one per core, and with a mixture if out/ has one.
 
 What is compared is run alternately, in one go; what counts is the ratio of the medians.
 """
@@ -29,6 +29,7 @@ import torch.nn.functional as F
 
 import export
 import mlp
+import sample
 
 ROOT = Path(__file__).resolve().parent.parent
 LECTURE = ["--block_size=3", "--n_embd=10", "--n_hidden=200"]
@@ -49,7 +50,8 @@ def lecture_curve():
 
 def our_curve(config, itos, train, dev):
     """The same network by the functions of mlp.py."""
-    model = mlp.new_model(itos, config)
+    torch.manual_seed(config.seed)
+    model = mlp.MLP(len(itos), config.block_size, config.n_embd, config.n_hidden, config.dropout)
     optimizer = mlp.make_optimizer(model, config.weight_decay)
     stream = mlp.batches(train, config.batch_size, config.seed)
     curve, seconds = [], 0.0
@@ -92,7 +94,8 @@ def compare_training(runs):
 def compare_step(runs):
     config = mlp.parse_args([])
     itos, train, _ = load_data(config)
-    model = mlp.new_model(itos, config)
+    torch.manual_seed(config.seed)
+    model = mlp.MLP(len(itos), config.block_size, config.n_embd, config.n_hidden, config.dropout)
     optimizer = mlp.make_optimizer(model, config.weight_decay)
     stream = mlp.batches(train, config.batch_size, config.seed)
     B, V, E, H, N = config.block_size, len(itos), config.n_embd, config.n_hidden, config.batch_size
@@ -108,7 +111,7 @@ def compare_step(runs):
         mlp.train_step(model, optimizer, 1e-3, *next(stream))
 
     def plain_step():  # the paper's forward instead of the table
-        loss = F.cross_entropy(model(X), Y)
+        loss = F.cross_entropy(model.hidden(X) @ model.W2 + model.b2, Y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -187,16 +190,19 @@ def processes(program, path, count, n_cores):
 
 def names_per_second(folder, program, count, runs):
     """Prints how many names each way samples in a second: the median of alternate runs."""
-    model, itos = mlp.load(str(folder / "mlp.pt"))
+    run = mlp.read_run(str(folder / "mlp.pt"))
+    model, itos = mlp.best_model(run), run["itos"]
     network = folder / "network.bin"  # mlp.bin may be a mixture
-    network.write_bytes(export.serialize(mlp.read_run(str(folder / "mlp.pt"))))
+    network.write_bytes(export.serialize({**run, "orders": [], "weight": 1.0}))
+    in_numpy = sample.load(network)
     mixture, n_cores = folder / "mlp.bin", os.cpu_count()
     ways = {"PyTorch, one at a time": (2_000, lambda n: one_at_a_time(model, itos, n)),
             "PyTorch, 20,000 side by side": (20_000, lambda n: side_by_side(model, itos, n)),
+            "sample.py": (1_000, lambda n: list(sample.names(in_numpy, n))),
             "./sample": (count, lambda n: processes(program, network, n, 1)),
             f"./sample, {n_cores} processes":
                 (count, lambda n: processes(program, network, n, n_cores))}
-    if (folder / "ngrams.pt").exists():
+    if "orders" in run:
         ways["./sample, mixed with n-grams"] = count, lambda n: processes(program, mixture, n, 1)
     speeds = {name: [] for name in ways}
     for _ in range(runs):

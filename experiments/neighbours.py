@@ -1,8 +1,8 @@
 """
 The characters whose embeddings are nearest to those of others, by cosine similarity.
 
-    python tests/neighbours.py aeknz              # in out/mlp.pt
-    python tests/neighbours.py aeknz towns        # in towns/mlp.pt
+    python experiments/neighbours.py aeknz              # in out/mlp.pt
+    python experiments/neighbours.py aeknz towns        # in towns/mlp.pt
 """
 
 import sys
@@ -17,9 +17,10 @@ import mlp
 
 def main(argv):
     if not argv:
-        raise ValueError("name some characters, as in: python tests/neighbours.py aeknz")
+        raise ValueError("name some characters, as in: python experiments/neighbours.py aeknz")
     characters, folder = [*argv, "out"][:2]
-    model, itos = mlp.load(f"{folder}/mlp.pt")
+    run = mlp.read_run(f"{folder}/mlp.pt")
+    model, itos = mlp.best_model(run), run["itos"]
     C = F.normalize(model.C.detach(), dim=1)  # (vocab_size, n_embd), each row of length 1
     for ch in characters:
         if ch not in itos:

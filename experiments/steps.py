@@ -1,8 +1,8 @@
 """
 What each change from the lecture's training to ours gains: the README's table of steps.
 
-    python tests/steps.py              # three seeds a row; half an hour
-    python tests/steps.py --seeds=1
+    python experiments/steps.py              # three seeds a row; half an hour
+    python experiments/steps.py --seeds=1
 
 It starts with the network and the loop of lecture.py, changes one thing in each row, keeps all
 changes above it, and arrives at the default of mlp.py. Last it adds what is optional in the paper.
@@ -51,10 +51,10 @@ class Direct(mlp.MLP):
         super().__init__(vocab_size, block_size, n_embd, *rest)
         self.W3 = nn.Parameter(torch.zeros(block_size * n_embd, vocab_size))
 
-    def forward_by_table(self, X):
+    def forward(self, X):
         """Contexts X (B, block_size) -> logits (B, vocab_size)."""
         emb = F.dropout(self.C[X], self.dropout, self.training)    # (B, block_size, n_embd)
-        return super().forward_by_table(X) + emb.flatten(1) @ self.W3
+        return super().forward(X) + emb.flatten(1) @ self.W3
 
 
 def draws(rows, batch_size, seed):

@@ -34,7 +34,6 @@ torch.set_num_threads(1)  # the models are small: a second thread costs more tha
 
 SCRIPTS = "lecture.py bigram.py kneser_ney.py mlp.py mix.py export.py sample.py plot.py".split()
 
-
 # -----------------------------------------------------------------------------
 # Scripts
 
@@ -50,8 +49,8 @@ def run(monkeypatch, capfd):
     """run(script, *argv): what the script does when a user starts it, but in this process, where
     torch is imported already: its status, out, err. Signals that it sets are set back."""
     def run(script, *argv):
-        signals = [getattr(signal, name) for name in ("SIGINT", "SIGPIPE") if hasattr(signal, name)]
-        handlers = [signal.getsignal(number) for number in signals]
+        handlers = {number: signal.getsignal(number) for name in ("SIGINT", "SIGPIPE")
+                    if (number := getattr(signal, name, None))}
         path = script if os.path.isabs(script) else str(ROOT / script)
         monkeypatch.setattr(sys, "argv", [path, *map(str, argv)])
         capfd.readouterr()
@@ -61,7 +60,7 @@ def run(monkeypatch, capfd):
         except SystemExit as stop:
             code, variables = stop.code, {}
         finally:
-            for number, handler in zip(signals, handlers):
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
         out, err = capfd.readouterr()
         if isinstance(code, str):  # what sys.exit(str) does once nobody catches it
@@ -295,10 +294,13 @@ def program(tmp_path_factory):
 def sanitized(tmp_path_factory):
     """sample.c with AddressSanitizer and UBSan: Program.run sees what they find."""
     path = tmp_path_factory.mktemp("build") / "sanitized"
-    if cc(*SANITIZE, ROOT / "sample.c", "-o", path).returncode:
+    path.with_suffix(".c").write_text("int main(void) { return 0; }")
+    if cc(*SANITIZE, path.with_suffix(".c"), "-o", path).returncode:
         pytest.skip("this compiler cannot link the sanitizers")
-    if subprocess.run([path, "-h"], capture_output=True).returncode:  # under ulimit -v, for one
+    if subprocess.run([path], capture_output=True).returncode:  # under ulimit -v, for one
         pytest.skip("AddressSanitizer cannot run here")
+    done = cc(*SANITIZE, ROOT / "sample.c", "-o", path)
+    assert done.returncode == 0, done.stderr
     return Program(path)
 
 

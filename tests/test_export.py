@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import export
-import mlp
 import sample
 from conftest import LETTERS, MODELS, ROOT, Model, one_sentence, small_disk
 
@@ -19,20 +18,17 @@ def read(data):
     magic, version, V, n_bytes, B, E, H, n_contexts, n_grams, depth = struct.unpack_from("<4s9I", data)
     assert (magic, version) == (b"NPLM", 3) and data[40:64] == bytes(24)
     groups, inputs = (V + 15) // 16, (H + 3) // 4 * 4
-    shapes = {"start": (V + 1,), "text": (n_bytes,), "C": (V, E), "W1": (B, E, H), "b1": (H,),
-              "W2": (groups, inputs, 16), "b2": (groups, 16), "weight": (1,), "left": (n_contexts,),
-              "first_child": (n_contexts + 1,), "first_gram": (n_contexts + 1,), "token": (n_grams,),
-              "kept": (n_grams,), "backoff": (n_contexts,)}
-    whole = {"start": "u4", "text": "u1", "left": "u4", "first_child": "u4", "first_gram": "u4",
-             "token": "u4"}
     sizes = dict(V=V, B=B, E=E, H=H, n_contexts=n_contexts, n_grams=n_grams, depth=depth)
     arrays, offsets, at = {}, {}, 64
-    for name, shape in shapes.items():
-        assert at % 64 == 0
-        n = int(np.prod(shape, dtype=int))
-        arrays[name] = np.frombuffer(data, "<" + whole.get(name, "f4"), n, at).reshape(shape)
-        offsets[name] = at
-        at += arrays[name].nbytes
+    for name, kind, *shape in [
+            ("start", "u4", V + 1), ("text", "u1", n_bytes), ("C", "f4", V, E), ("W1", "f4", B, E, H),
+            ("b1", "f4", H), ("W2", "f4", groups, inputs, 16), ("b2", "f4", groups, 16),
+            ("weight", "f4", 1), ("left", "u4", n_contexts), ("first_child", "u4", n_contexts + 1),
+            ("first_gram", "u4", n_contexts + 1), ("token", "u4", n_grams), ("kept", "f4", n_grams),
+            ("backoff", "f4", n_contexts)]:
+        array = np.frombuffer(data, "<" + kind, int(np.prod(shape)), at)
+        arrays[name], offsets[name] = array.reshape(shape), at
+        at += array.nbytes
         assert data[at:at + -at % 64] == bytes(-at % 64)
         at += -at % 64
     assert data[at:] == struct.pack("<I", zlib.crc32(data[:at]))
@@ -158,17 +154,3 @@ def test_a_full_disk_leaves_the_old_file(folder, run):
         done = run("export.py", f"--out_dir={path}")
     one_sentence("export.py", done.err, path / "mlp.bin")
     assert done.status == 1 and (path / "mlp.bin").read_bytes() == b"the old one"
-
-
-def test_training_anew_drops_the_ngrams(folder, run, tmp_path):
-    """They lay in a file of their own and could be stale."""
-    path, model = folder
-    assert "orders" in mlp.read_run(str(path / "mlp.pt"))
-    (path / "words.txt").write_text("\n".join(LETTERS[i % 26] + LETTERS[i // 26] for i in range(99)))
-    argv = [f"--input_file={path / 'words.txt'}", f"--out_dir={path}", "--n_hidden=4", "--max_iters=2",
-            "--batch_size=8", "--num_samples=0"]
-    mlp.main(argv)
-    after = mlp.read_run(str(path / "mlp.pt"))
-    assert "orders" not in after and after.get("weight", 1) == 1
-    run("export.py", f"--out_dir={path}")
-    assert sample.load(path / "mlp.bin").n_contexts == 0

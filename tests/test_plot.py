@@ -38,15 +38,6 @@ def test_pairs_show_text_count_and_share(words):
         assert [label.get_text() for label in labels][:len(letters)] == letters
 
 
-def test_pairs_show_the_most_frequent_if_there_are_too_many():
-    letters = [chr(0x100 + i) for i in range(400)]
-    often = letters[:plot.MAX_CELLS - 1]
-    itos = bigram.vocabulary(letters)
-    ax = plot.plot_pairs(bigram.encode(letters + often * 3, itos, 1), itos)
-    assert len(ax.texts) == plot.MAX_CELLS**2
-    assert [label.get_text() for label in ax.get_yticklabels()] == [".", *often]
-
-
 def test_tune_and_find_lr_mark_the_lowest():
     lines = lines_of(plot.plot_tune([(0.1, 2.0, 2.5), (1.0, 2.1, 2.3), (10.0, 2.2, 2.4)]))
     assert lines.pop("train") == ([0.1, 1, 10], [2.0, 2.1, 2.2])

@@ -1,6 +1,5 @@
 """sample.py, the original of sampling, against float64: exact but for the rounding of float32."""
 
-import shutil
 import unicodedata
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 import sample
-from conftest import LETTERS, MODELS, ROOT, Model, one_sentence, slow_logits, softmax
+from conftest import LETTERS, MODELS, Model, one_sentence, slow_logits
 
 
 def contexts_of(model, n=16):
@@ -100,23 +99,6 @@ def test_likeliest_are_kept_and_the_first_of_equals():
         assert found[kept].tolist() == p[kept].tolist()
 
 
-@pytest.mark.parametrize("scale", [0, 1e-3, 30, 1000, 2.0**48])
-def test_steep_and_flat_networks_keep_to_numbers(tmp_path, scale):
-    def change(state):
-        for array in state.values():
-            array *= np.float32(scale) if scale < 2**40 else scale / max(1, abs(array).max())
-    model = Model(tmp_path, "abc", n_orders=0, change=change)
-    m = sample.load(model.path)
-    for context in contexts_of(model, 8):
-        p = sample.mix(m, context)
-        assert np.isfinite(p).all() and abs(p.sum() - 1) < 1e-6
-        if scale < 2**40:
-            exact = softmax(slow_logits(model.state, context))
-            np.testing.assert_allclose(p, exact, rtol=1e-3, atol=1e-4)
-        for options in ((0.01, 9, 1), (1000, 9, 0.5), (0, 1, 1)):
-            assert sample.distribution(m, context, *options)[-1] == 2**30
-
-
 # -----------------------------------------------------------------------------
 # Random numbers and names
 
@@ -202,7 +184,7 @@ def test_names_begin_with_the_prefix_and_go_on_from_it(loaded):
     assert abs(counts / 2000 - p).max() < 5 * (0.25 / 2000)**0.5
 
 
-def test_new_names_are_not_known_and_none_comes_twice(tmp_path):
+def test_new_names_are_not_known_and_none_comes_twice(tmp_path, monkeypatch):
     """Compared as lines are read, without the white space around them; a blank one is never new."""
     m = sample.load(Model(tmp_path, [" ", "a", "b"], n_orders=0).path)
     every, known = list(sample.names(m, 900, seed=1)), {"a", "b a"}
@@ -214,22 +196,9 @@ def test_new_names_are_not_known_and_none_comes_twice(tmp_path):
                 expected.append(name)
                 seen |= {name.strip()} if "unique" in options else set()
         assert list(sample.names(m, 25, seed=1, **options)) == expected[:25] and len(expected) > 25
-
-
-def test_it_gives_up_when_nothing_new_comes(loaded, monkeypatch):
     monkeypatch.setattr(sample, "MAX_TRIES", 50)
-    found = sample.names(loaded("mixture")[1], 5, temperature=0, unique=True)
-    assert next(found)
     with pytest.raises(ValueError, match="^50 names in a row were not new"):
-        next(found)
-
-
-@pytest.mark.parametrize("n", [0, 1023, 1024, 1025])
-def test_a_name_without_end_is_cut(tmp_path, n):
-    def no_end(state):
-        state["b2"][:] = -1000, 0
-    m = sample.load(Model(tmp_path, "a", n_orders=0, change=no_end).path)
-    assert set(sample.names(m, 2, prefix="a" * n)) == {"a" * max(n, sample.MAX_LEN)}
+        list(sample.names(m, 5, temperature=0, unique=True))
 
 
 def test_tokens_are_the_longest_that_fit(loaded):
@@ -288,19 +257,3 @@ def test_command_scores(loaded, run, tmp_path):
     assert "line 4" in said[0] and "'x'" in said[0] and " 2 " in said[1]
     done = run("sample.py", model.path, "-e", path, "-e", path)  # it dropped the first in silence
     one_sentence("sample.py", done.err, "-e")
-
-
-def test_without_a_model_it_takes_that_of_out_else_the_one_beside_it(loaded, run, tmp_path, monkeypatch):
-    ours, other = loaded("unigram")[0], loaded("mixture")[0]
-    script = shutil.copy(ROOT / "sample.py", tmp_path)
-    shutil.copy(other.path, tmp_path / "names.bin")
-    (tmp_path / "folder" / "out").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "folder")
-    said = run(script, "-s", "1")
-    assert said.out == run("sample.py", other.path, "-s", "1").out
-    one_sentence("sample.py", said.err, "names.bin")
-    shutil.copy(ours.path, "out/mlp.bin")
-    done = run(script, "-s", "1")
-    assert (done.out, done.err) == (run("sample.py", ours.path, "-s", "1").out, "")
-    out = run("sample.py", "--help").out
-    assert all(f"-{letter}" in out for letter in "nsftkpixueh") and "names.bin" in out

@@ -226,7 +226,7 @@ def test_resume_of_a_finished_run_says_the_same_wherever_its_file_is(capsys, fin
     assert results[0].split("|")[:4] == results[1].split("|")[:4] and "moved.txt: 500" in again[0]
 
 
-def test_a_run_made_longer_stays_longer_and_loses_its_ngrams(finished, monkeypatch):
+def test_a_run_made_longer_stays_longer_and_loses_its_ngrams(argv, finished, monkeypatch):
     mix.main([f"--out_dir={finished}"])
     assert "orders" in load(finished)
     monkeypatch.undo()
@@ -234,6 +234,9 @@ def test_a_run_made_longer_stays_longer_and_loses_its_ngrams(finished, monkeypat
     run = load(finished)
     assert list(run["dev_losses"]) == [0, 20, 25, 30] and len(run["losses"]) == 30
     assert run["config"]["max_iters"] == 30 and not {"orders", "weight"} & run.keys()
+    mix.main([f"--out_dir={finished}"])
+    mlp.main(argv)  # trained anew: they lay in a file of their own, and could be stale
+    assert not {"orders", "weight"} & load(finished).keys()
 
 
 def test_resume_refuses_other_settings_and_another_text_as_does_mix(finished, words, tmp_path):
