@@ -63,6 +63,14 @@ def choose(train, dev, p_network, vocab_size):
     return ngrams, best_weight(ngrams, p_network, dev, usual)[1]
 
 
+def report(name, model, ngrams, weight, rows):
+    """Prints the losses of the network, of the n-grams, and of the two mixed."""
+    p_network, p_ngrams = network_prob(model, rows), ngrams.prob(rows)
+    losses = (total_loss(w, p_network, p_ngrams) / max(1, len(rows)) for w in (1, 0, weight))
+    print("{}: network {:.4f} | n-grams {:.4f} | mixed {:.4f}".format(name, *losses)
+          + f" | weight {weight:.2f}", flush=True)
+
+
 def main(argv):
     parser = argparse.ArgumentParser(prog="mix.py", usage=argparse.SUPPRESS, allow_abbrev=False,
                                      description=__doc__.split("\n")[1])
@@ -77,17 +85,15 @@ def main(argv):
     block_size = max(kneser_ney.MAX_BLOCK_SIZE, model.block_size)
     train, dev, test = (mlp.encode(part, itos, block_size)
                         for part in mlp.split_words(words, config["train_frac"]))
-    some = dev[:mlp.RESULT_ROWS]  # enough to choose on
+    words, some = None, dev[:mlp.RESULT_ROWS]  # enough to choose on
     ngrams, weight = choose(train, some, network_prob(model, some), len(itos))
-    for name, part in ("dev", some), ("test", test):
-        if name == "test":  # dev has chosen: count it, too
-            ngrams = kneser_ney.KneserNey(torch.cat([train, dev]), len(itos),
-                                          len(ngrams.orders) - 1, ngrams.discount)
-        p_network, p_ngrams = network_prob(model, part), ngrams.prob(part)
-        if len(part):
-            losses = (total_loss(w, p_network, p_ngrams) / len(part) for w in (1, 0, weight))
-            print("{}: network {:.4f} | n-grams {:.4f} | mixed {:.4f}".format(name, *losses)
-                  + f" | weight {weight:.2f}")
+    if len(dev):
+        report("dev", model, ngrams, weight, some)
+    block_size, discount = len(ngrams.orders) - 1, ngrams.discount
+    train, ngrams = torch.cat([train, dev])[:, -1 - max(1, block_size):], None  # frees memory
+    ngrams = kneser_ney.KneserNey(train, len(itos), block_size, discount)  # dev is counted, too
+    if len(test):
+        report("test", model, ngrams, weight, test)
     orders = [{name: order[name] for name in ("context_keys", "keys", "kept", "backoff")}
               for order in ngrams.orders]
     mlp.save_run({**run, "orders": orders, "weight": weight}, path)

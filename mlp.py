@@ -332,13 +332,11 @@ def recipe(n, length, vocab_size, config):
     """The settings (dict) that suit data with n predictions in train, length per line on average,
     and vocab_size tokens. Settings already in config are kept.
 
-    Tuned on the dev losses of fourteen lists of 250 to 350,000 lines: a small one needs fewer steps
-    and more dropout; a large one needs larger batches and, if it has few tokens, a larger network;
-    long lines need a longer context. At the peak of the learning rate, a step decays the weights by
-    `shrink`: with n_embd 64, 0.27 per epoch, within limits: a memory of about four epochs.
-
-    A smaller network memorizes less, and where a character has few numbers, each matters more: so
-    less dropout and decay. Fewer neurons share the work of each correction: so a higher rate."""
+    Tuned on the dev losses of fourteen lists of 250 to 350,000 lines. Small data needs fewer steps
+    and more dropout; large data larger batches and, with few tokens, a larger network; long lines a
+    longer context. A smaller network memorizes less, and where a character has few numbers, each
+    matters more: so less dropout and decay. Fewer neurons share each correction: so a higher rate.
+    `shrink` is what a step takes off the weights at its peak: 0.27 per epoch if n_embd is 64."""
     growth = min(2, max(1, n / 200_000)**0.25)
     max_iters = config.max_iters or int(max(200, min(8000, 2 * n**0.75)))
     batch_size = config.batch_size or int(512 * growth**2)
