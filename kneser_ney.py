@@ -138,20 +138,19 @@ def rescale(model, discount):
         model.set_discount(order)
 
 
-def tune(model, train, loss, *more):
-    """Gives a model of order 0 more context as long as loss(model, *more) falls, and then the best
-    discount."""
-    losses = [loss(model, *more)]
+def tune(model, train, loss):
+    """Gives a model of order 0 more context while loss(model) falls, then the best discount."""
+    losses = [loss(model)]
     while len(losses) == len(model.orders) <= MAX_BLOCK_SIZE:
         model.add_order(train)
-        losses.append(loss(model, *more))
+        losses.append(loss(model))
         print(f"block_size {len(losses) - 1} | dev {losses[-1]:.4f}", flush=True)
         if losses[-1] >= losses[-2]:
             model.drop_order()
     tried = []
     for discount in DISCOUNTS:
         rescale(model, discount)
-        tried.append((loss(model, *more), discount))
+        tried.append((loss(model), discount))
         print("discount {1} | dev {0:.4f}".format(*tried[-1]), flush=True)
     rescale(model, min(tried)[1])
 
@@ -167,7 +166,7 @@ def main(argv):
     if config.tune and not len(parts[1]):
         raise ValueError("there is no dev data to tune on; lower --train_frac")
     if config.tune:
-        tune(model, parts[0], evaluate, parts[1])
+        tune(model, parts[0], lambda model: evaluate(model, parts[1]))
         print(f"best on dev: --block_size={len(model.orders) - 1} --discount={model.discount}")
     losses = [evaluate(model, part) for part in parts]
     print("kneser_ney: train {:.4f} | dev {:.4f} | test {:.4f}".format(*losses),

@@ -51,15 +51,11 @@ def best_weight(ngrams, p_network, dev, usual):
                 / max(1, len(dev)), w) for w in WEIGHTS)
 
 
-def loss_and_price(*args):
-    return best_weight(*args)[0]
-
-
 def choose(train, dev, p_network, vocab_size):
     """The KneserNey of train, and its weight, that best_weight() finds best."""
     usual = 0.5 / (1 + 200 / len(train))  # the network has learned little from little data
     ngrams = kneser_ney.KneserNey(train, vocab_size, 0)
-    kneser_ney.tune(ngrams, train, loss_and_price, p_network, dev, usual)
+    kneser_ney.tune(ngrams, train, lambda model: best_weight(model, p_network, dev, usual)[0])
     return ngrams, best_weight(ngrams, p_network, dev, usual)[1]
 
 

@@ -388,7 +388,7 @@ typedef struct {
     Candidate *heap;       // (vocab_size)
     size_t n_entries, entry_size;
     int32_t *cache;        // (n_entries, entry_size)
-    uint64_t base;         // of keys
+    uint64_t base, power;  // of keys; base^context_size
     size_t n_prefix;       // tokens that all names start with
     Name names[BATCH];
     char *text;            // a name, with room for the longest
@@ -535,11 +535,16 @@ static size_t tokenize(const Model *m, const unsigned char *text, size_t n, int3
 // Nearly all the time goes into the distributions, and the same contexts come again and again, so
 // the thresholds are cached. An entry is the key of the context used last, then its thresholds,
 // then INT32_MAX up to the end of a cache line. The key is the tokens of a context (context_size)
-// as the digits of a number, modulo 2^64, plus 1, since 0 is that of an empty entry.
+// as the digits of a number, modulo 2^64, plus 1, since 0 is that of an empty entry. A token later
+// the first digit is gone, the others have moved up, and the new token is the last.
 static void look_up(const Sampler *s, Name *name, size_t at) {
+    const int32_t *context = name->tokens + at;
     uint64_t key = 0;
-    for (size_t i = 0; i < s->context_size; i++) {
-        key = key * s->base + (uint64_t)name->tokens[at + i];
+    if (at > s->n_prefix) {
+        key = (name->key - 1) * s->base - (uint64_t)context[-1] * s->power
+            + (uint64_t)name->tokens[at + s->context_size - 1];
+    } else {
+        for (size_t i = 0; i < s->context_size; i++) key = key * s->base + (uint64_t)context[i];
     }
     uint64_t place = name->key = key + 1; // the key, or a hash of it
     if (place >= s->n_entries) place = (place * GOLDEN >> 32) * s->n_entries >> 32;
@@ -874,7 +879,11 @@ static void set_up(Sampler *s) {
     // long contexts like abbabaab and baababba would have the same
     for (s->base = vocab_size | 1; s->base % 8 == 1 || s->base % 8 == 7;) s->base += 2;
     double n_keys = 2; // more entries than keys are useless
-    for (size_t i = 0; i < s->context_size; i++) n_keys *= (double)s->base;
+    s->power = 1;
+    for (size_t i = 0; i < s->context_size; i++) {
+        s->power *= s->base;
+        n_keys *= (double)s->base;
+    }
     s->n_entries = MAX_CACHE / s->entry_size;
     if (n_keys < (double)s->n_entries) s->n_entries = (size_t)n_keys;
     s->cache = allocate(s->n_entries, s->entry_size * sizeof(int32_t));

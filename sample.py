@@ -295,7 +295,8 @@ def read_lines(path):
         with open(path, encoding="utf-8-sig") as f:
             lines = unicodedata.normalize("NFC", f.read()).split("\n")
     except UnicodeDecodeError as e:
-        raise ValueError(f"{path} is not UTF-8, at byte {e.start}; convert it first") from None
+        kind = "utf-16" if e.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
+        raise ValueError(f"{path} is not UTF-8; if it is {kind}: iconv -f {kind} -t utf-8") from None
     return [(i, line.strip()) for i, line in enumerate(lines, start=1) if line.strip()]
 
 

@@ -49,3 +49,8 @@ for mode in AS_IT_IS RIGHT_CRC; do
     out/fuzz/fuzz_$mode -runs="${1:-200000}" -max_len=2400 -timeout=60 -print_final_stats=1 \
         -artifact_prefix=out/fuzz/ out/fuzz/$mode out/fuzz/seeds
 done
+if command -v node > /dev/null; then # the same for the page
+    for model in network ngrams mixture; do
+        node experiments/fuzz_page.mjs out/fuzz/seeds/$model "${1:-200000}" 1
+    done
+fi

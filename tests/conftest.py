@@ -24,18 +24,14 @@ sys.path.insert(0, str(ROOT))  # `pytest` alone, or from another folder, does no
 import export
 import kneser_ney
 import mlp
-import sample
 
-os.environ.update(COLUMNS="80", NO_COLOR="1")  # argparse asks for them
-os.environ.update(OMP_NUM_THREADS="1")         # for the scripts that the tests start
-os.environ.update(ASAN_OPTIONS="detect_leaks=0")  # sample.c frees nothing that is needed to the end
-os.environ.pop("PYTHONUNBUFFERED", None)       # a user's shell has none, and it hides errors
+os.environ.update(COLUMNS="80", NO_COLOR="1", OMP_NUM_THREADS="1")
+os.environ.update(ASAN_OPTIONS="detect_leaks=0")  # sample.c frees nothing that it needs to the end
+os.environ.pop("PYTHONUNBUFFERED", None)  # a user's shell has none, and it hides errors
 torch.set_num_threads(1)  # the models are small: a second thread costs more than it brings
 
 SCRIPTS = "lecture.py bigram.py kneser_ney.py mlp.py mix.py export.py sample.py plot.py".split()
 
-# -----------------------------------------------------------------------------
-# Scripts
 
 def one_sentence(program, err, *named):
     assert "Traceback" not in err
@@ -82,16 +78,8 @@ def small_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.fixture
-def full_device():
-    if not os.path.exists("/dev/full"):
-        pytest.skip("this system has no /dev/full")
-    with open("/dev/full", "w") as f:
-        yield f
+needs_full_device = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 
-
-# -----------------------------------------------------------------------------
-# Slow tellings
 
 def predictions(words, block_size):
     """(context, next token) for each token of words (lists of tokens) and each end, one at a time,
@@ -103,7 +91,7 @@ def predictions(words, block_size):
 
 
 def random_words(n, n_letters=4, seed=0):
-    """Words (lists of tokens) in which a token depends on the one before, so that context counts."""
+    """Words (lists of tokens) in which a token depends on the one before: context counts."""
     rng, words = random.Random(seed), []
     for _ in range(n):
         words.append([rng.randint(1, n_letters)])
@@ -152,7 +140,7 @@ class SlowKneserNey:
 
 
 def slow_logits(state, context):
-    """The paper's network in float64: state (dict of arrays or tensors), context -> (vocab_size,)."""
+    """The paper's network in float64: state (dict of arrays), context -> (vocab_size,)."""
     C, W1, b1, W2, b2 = (np.asarray(state[name], float) for name in ("C", "W1", "b1", "W2", "b2"))
     h = np.tanh(np.concatenate([C[token] for token in context]) @ W1 + b1)
     return h @ W2 + b2
@@ -162,9 +150,6 @@ def softmax(logits):
     e = np.exp(logits - logits.max())
     return e / e.sum()
 
-
-# -----------------------------------------------------------------------------
-# Models
 
 class Model:
     """Random weights and the n-grams of random words: the checkpoint and the file of these, and
@@ -186,10 +171,10 @@ class Model:
         self.words = words or [rng.integers(1, V, rng.integers(1, 9)).tolist() for _ in range(80)]
         self.context_size = max(block_size * (weight > 0), n_orders - 1, 0)
         tensors = {name: torch.from_numpy(array) for name, array in self.state.items()}
-        self.run = {"itos": self.itos, "step": 0, "seconds": 0.0, "losses": [], "dev_losses": {0: 3.0},
-                    "checksum": 0, "best": {"model": tensors, "step": 0, "dev_loss": 3.0}, "config": {
-                        "block_size": block_size, "n_embd": n_embd, "n_hidden": n_hidden,
-                        "input_file": "names.txt", "train_frac": 0.8, "keep_duplicates": False}}
+        config = {"block_size": block_size, "n_embd": n_embd, "n_hidden": n_hidden,
+                  "input_file": "names.txt", "train_frac": 0.8, "keep_duplicates": False}
+        self.run = {"itos": self.itos, "config": config, "checksum": 0, "step": 0, "losses": [],
+                    "dev_losses": {}, "best": {"model": tensors, "step": 0, "dev_loss": 3.0}}
         if n_orders > 0:
             highest = max(1, n_orders - 1)
             self.slow = SlowKneserNey(self.words, V, highest)
@@ -241,7 +226,7 @@ MODELS = {
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
     """The models of MODELS, by name."""
-    return {name: Model(tmp_path_factory.mktemp("model"), **sizes) for name, sizes in MODELS.items()}
+    return {name: Model(tmp_path_factory.mktemp("model"), **MODELS[name]) for name in MODELS}
 
 
 @pytest.fixture(scope="session")
@@ -249,21 +234,16 @@ def names():
     return mlp.read_words(ROOT / "names.txt")
 
 
-# -----------------------------------------------------------------------------
-# Programs
-
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
 SANITIZE = ["-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
 
 
-def cc(*args, compiler=None):
+def cc(*args):
     """Runs the C compiler, as the Makefile does; without one, the test is skipped."""
-    compiler = compiler or os.environ.get("CC", "cc")
-    try:
-        return subprocess.run([*shlex.split(compiler), "-std=c11", *WARNINGS, *map(str, args)],
-                              capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip(f"there is no C compiler {compiler} here")
+    command = [*shlex.split(os.environ.get("CC", "cc")), "-std=c11", *WARNINGS, *map(str, args)]
+    if not shutil.which(command[0]):
+        pytest.skip(f"there is no C compiler {command[0]} here")
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 class Program:
@@ -281,11 +261,9 @@ class Program:
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
     """sample.c as it ships: with the flags of the Makefile."""
-    flags = ["-O3"]
-    if not cc("-march=native", "-E", "-xc", os.devnull).returncode:
-        flags.append("-march=native")
-    path = tmp_path_factory.mktemp("build") / "sample"
-    done = cc(*flags, ROOT / "sample.c", "-o", path)
+    path, native = tmp_path_factory.mktemp("build") / "sample", "-march=native"
+    known = not cc(native, "-E", "-xc", os.devnull).returncode
+    done = cc("-O3", *[native] * known, ROOT / "sample.c", "-o", path)
     assert done.returncode == 0, done.stderr
     return Program(path)
 
@@ -311,8 +289,7 @@ def node():
         pytest.skip("there is no node here")
 
     def run(script):
-        done = subprocess.run(["node", "-"], input=script, capture_output=True, text=True,
-                              encoding="utf-8", timeout=120)
+        done = subprocess.run(["node", "-"], input=script, capture_output=True, encoding="utf-8")
         assert done.returncode == 0, done.stderr
         return done.stdout
     return run

@@ -1,4 +1,4 @@
-"""One table of damage: model files, each with the part that it damages, for C, NumPy and JavaScript.
+"""One table of damage: model files, each with the part that it damages, for C, NumPy, JavaScript.
 
 The checksum is made right again, unless it says otherwise, so that the other checks have to see it.
 All three readers name the part in the same sentence."""
@@ -25,11 +25,11 @@ def whole(tmp_path_factory):
 
 
 def put(name, at, value):
-    """The number at this place of an array, -1 for the last, is another; or its bytes are."""
+    """The number at this place of an array, -1 for the last, is another."""
     def change(data, sizes, arrays, offsets):
         array = arrays[name]
         place = offsets[name] + at % array.size * array.itemsize
-        packed = value if isinstance(value, bytes) else np.array(value).astype(array.dtype).tobytes()
+        packed = np.array(value).astype(array.dtype).tobytes()
         data[place:place + len(packed)] = packed
     return change
 
@@ -47,14 +47,6 @@ def token(old, new):
         start = data.index(old.encode(), offsets["text"])
         assert len(new) == len(old.encode()) and start < offsets["C"]
         data[start:start + len(new)] = new
-    return change
-
-
-def swap(name, a, b):
-    def change(data, sizes, arrays, offsets):
-        array = arrays[name].copy().ravel()
-        array[[a, b]] = array[[b, a]]
-        data[offsets[name]:offsets[name] + array.nbytes] = array.tobytes()
     return change
 
 
@@ -82,13 +74,13 @@ DAMAGE = [  # what, the part that is named, how, and whether the checksum is mad
     ("a byte more", ("length", "start"), size(3, 2**31)), ("a context more", None, size(7, 10**9)),
     ("an n-gram more", None, size(8, 10**9)), ("no contexts", None, size(7, 0)),
     ("cut", "length", cut(64)), ("longer", "length", lambda data, *rest: data.extend(bytes(64))),
-    ("tokens that do not start", "start", put("start", 0, 1)), ("starts that fall", "start", put("start", 2, 9)),
-    ("a start beyond the end", "start", put("start", 3, 10**6)), ("an early end", "start", put("start", -1, 5)),
+    ("a late start", "start", put("start", 0, 1)), ("a fall", "start", put("start", 2, 9)),
+    ("a far start", "start", put("start", 3, 10**6)), ("an end", "start", put("start", -1, 5)),
     *((f"{value} in {name}", name, put(name, place, value)) for name, place, value in (
         ("C", 0, NAN), ("C", -1, INF), ("W1", -1, -INF), ("b1", 0, 2.0**50 * 1.01), ("W2", 7, NAN),
-        ("b2", 3, INF), ("weight", 0, NAN), ("weight", 0, 1.1), ("weight", 0, -0.1), ("kept", 0, 1.5),
-        ("kept", -1, NAN), ("backoff", 0, -0.5), ("backoff", -1, NAN), ("left", -1, len(UNICODE) + 1),
-        ("token", 2, 2**32 - 1))),
+        ("b2", 3, INF), ("weight", 0, NAN), ("weight", 0, 1.1), ("weight", 0, -0.1),
+        ("kept", 0, 1.5), ("kept", -1, NAN), ("backoff", 0, -0.5), ("backoff", -1, NAN),
+        ("left", -1, len(UNICODE) + 1), ("token", 2, 2**32 - 1))),
     ("a child that is its parent", "first_child", put("first_child", 0, 0)),
     ("children that fall", "first_child", put("first_child", 3, 10**6)),
     ("children that end early", "first_child", put("first_child", -1, 2)),
@@ -96,13 +88,11 @@ DAMAGE = [  # what, the part that is named, how, and whether the checksum is mad
     ("n-grams that start late", "first_gram", put("first_gram", 0, 1)),
     ("shares that are too small", "sum of probabilities", put("backoff", 1, 0.0)),
     ("shares that are too large", "sum of probabilities", put("kept", 1, 1.0)),
-    ("no boundary", "vocabulary", token("\n", b"!")), ("a token twice", "vocabulary", token("7", b".")),
-    ("out of order", "vocabulary", token("7", b"z")), ("a control character", "vocabulary", token(".", b"\x1b")),
-    ("U+009B", "vocabulary", token("é", b"\xc2\x9b")), ("a line end", "vocabulary", token(".", b"\n")),
-    ("not UTF-8", "vocabulary", token("é", b"\xff\xff")), ("overlong", "vocabulary", token("中", b"\xe0\x81\xa1")),
-    ("a surrogate", "vocabulary", token("中", b"\xed\xa0\x80")),
-    ("half a character", "vocabulary", token("🌍", b"\xf0\x9f\x8ca")),
-    ("beyond Unicode", "vocabulary", token("🌍", b"\xf4\x90\x80\x80")),
+    *((f"{old!r} is {new}", "vocabulary", token(old, new)) for old, new in (
+        ("\n", b"!"), ("7", b"."), ("7", b"z"),  # no boundary; twice the same; out of order
+        (".", b"\x1b"), ("é", b"\xc2\x9b"), (".", b"\n"), ("é", b"\xff\xff"),
+        ("中", b"\xe0\x81\xa1"), ("中", b"\xed\xa0\x80"),  # overlong; a surrogate
+        ("🌍", b"\xf0\x9f\x8ca"), ("🌍", b"\xf4\x90\x80\x80"))),
     ("an empty token", ("vocabulary", "start"), put("start", 3, 2)),
 ]
 
@@ -150,25 +140,24 @@ def test_the_whole_file_is_a_model_and_its_beginning_none(whole, sanitized, node
     for n in (0, 1, 4, 8, 63, 64, 67, 68, 200, 1000):
         for end in (b"", struct.pack("<I", zlib.crc32(whole.data[:n]))):
             path.write_bytes(whole.data[:n] + end)
-            done = sanitized.run(path, "-s", "1")
-            assert done.status == 1
-            one_sentence("sample", done.err, path)
-            with pytest.raises(ValueError, match="is not a model|is damaged"):
+            with pytest.raises(ValueError) as refused:
                 sample.load(path)
+            assert sanitized.run(path, "-s", "1").err == f"sample: {refused.value}\n"
 
 
 def test_harmless_damage_is_harmless(whole, sanitized, tmp_path):
-    """Some bytes differ, and the checksum is right: refused in a sentence by both, or the same names."""
+    """Some bytes differ, and the checksum is right: refused by both, or the same names."""
     rng = np.random.default_rng(0)
     for _ in range(60):
         data = bytearray(whole.data)
         for _ in range(rng.integers(1, 4)):
-            data[rng.integers(8, rng.choice([64, 400, len(data) - 4]))] = rng.choice([0, 1, 2, 63, 127, 255])
+            place = rng.integers(8, rng.choice([64, 400, len(data) - 4]))
+            data[place] = rng.choice([0, 1, 2, 63, 127, 255])
         path = tmp_path / "odd.bin"
         path.write_bytes(data[:-4] + struct.pack("<I", zlib.crc32(data[:-4])))
         done = sanitized.run(path, "-n", "3", "-s", "1", "-t", "0.9")
         try:
-            expected = "".join(name + "\n" for name in sample.names(sample.load(path), 3, 1, temperature=0.9))
-            assert (done.status, done.out) == (0, expected)
+            names = list(sample.names(sample.load(path), 3, 1, temperature=0.9))
+            assert (done.status, done.out.split("\n")[:-1]) == (0, names)
         except ValueError as e:
             assert done.err == f"sample: {e}\n" and done.status == 1

@@ -6,7 +6,6 @@ import random
 import unicodedata
 
 import pytest
-import torch
 
 import bigram
 import mlp
@@ -16,15 +15,10 @@ from conftest import ROOT, predictions
 @pytest.fixture
 def write(tmp_path):
     """write(content) is the path of a file with that content, bytes or str."""
-    def make(content):
-        path = tmp_path / "words.txt"
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-    return make
+    path = tmp_path / "words.txt"
+    return lambda content: path.write_bytes(
+        content if isinstance(content, bytes) else content.encode()) * 0 or str(path)
 
-
-# -----------------------------------------------------------------------------
-# Lines
 
 def test_lines_by_hand(write):
     path = write(b"\xef\xbb\xbfa.b\r\n\r\n  \t\r\n \xc3\xa9 \r\na.b\n\xf0\x9f\x8c\x8d 7\n")
@@ -69,15 +63,6 @@ def test_a_file_without_text_is_refused(write):
             mlp.read_words(write(content))
 
 
-def test_repeats_are_dropped_in_order(names):
-    lines = (ROOT / "names.txt").read_text(encoding="utf-8").split()
-    assert mlp.read_words(ROOT / "names.txt", keep_duplicates=True) == lines
-    assert names == list(dict.fromkeys(lines)) and len(names) < len(lines)
-
-
-# -----------------------------------------------------------------------------
-# Parts, tokens, rows
-
 @pytest.mark.parametrize("n", [10, 11, 99, 1234, 29494])
 def test_split_is_that_of_the_lecture_and_halves_what_is_not_for_training(n):
     words = [str(i) for i in range(n)]
@@ -90,12 +75,6 @@ def test_split_is_that_of_the_lecture_and_halves_what_is_not_for_training(n):
         train, dev, test = mlp.split_words(words, train_frac)
         assert len(train) == int(train_frac * n) and abs(len(dev) - len(test)) <= 1
         assert train + dev + test == shuffled
-
-
-def test_a_split_with_an_empty_part_is_refused():
-    for n, train_frac in ((1, 0.8), (2, 0.8), (50, 0.01), (9, 0.99)):
-        with pytest.raises(ValueError, match=f"too few lines, {n}, .*--train_frac=1"):
-            mlp.split_words(list("abcdefghij" * 5)[:n], train_frac)
 
 
 def test_vocabulary_and_rows_by_hand():
@@ -120,38 +99,28 @@ def test_rows_are_those_of_a_plain_loop_in_little_memory(block_size, vocab_size)
     assert rows.untyped_storage().nbytes() == rows.numel() * (1 if vocab_size <= 256 else 4)
 
 
-# -----------------------------------------------------------------------------
-# Two lessons, in the same words
-
 OWN = {"main", "evaluate", "sample"}  # of these, each does its script's own work
 
 
 def test_what_has_one_name_in_both_lessons_has_one_text():
     texts = [{name: inspect.getsource(f) for name, f in vars(module).items()
-              if inspect.isfunction(f) and f.__module__ == module.__name__} for module in (bigram, mlp)]
+              if inspect.isfunction(f) and f.__module__ == module.__name__}
+             for module in (bigram, mlp)]
     both = texts[0].keys() & texts[1].keys() - OWN
     assert {"read_words", "split_words", "vocabulary", "encode"} <= both
     for name in both:
         assert texts[0][name] == texts[1][name], name
-
-
-def test_settings_of_both_agree():
-    """Those on the data, without which losses could not be compared."""
-    a, b = ({row[0]: row[1:3] for row in module.SETTINGS} for module in (bigram, mlp))
-    for name in ("input_file", "train_frac", "keep_duplicates"):
-        assert a[name] == b[name]
-    assert bigram.MAX_LEN == mlp.MAX_LEN
+    data = [{row[0]: row[1:3] for row in module.SETTINGS if row[0] in (
+        "input_file", "train_frac", "keep_duplicates")} for module in (bigram, mlp)]
+    assert data[0] == data[1] and bigram.MAX_LEN == mlp.MAX_LEN
 
 
 def imports(path):
     """The modules that a file imports, anywhere."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(node.module.split(".")[0])
-    return found
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
 
 
 @pytest.mark.parametrize("script, needs", [

@@ -1,4 +1,4 @@
-"""mlp.py's training loop: what it keeps, when it stops, how it goes on."""
+"""mlp.py's training loop: what it keeps, when it stops, how it goes on, how good it gets."""
 
 import copy
 import math
@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import kneser_ney
 import mix
 import mlp
 
@@ -17,7 +18,7 @@ SMALL = ["--block_size=3", "--n_embd=4", "--n_hidden=16", "--batch_size=64", "--
          "--eval_interval=500"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def words(names):
     return names[:500]
 
@@ -46,7 +47,7 @@ def same(a, b, but=()):
 
 
 def interrupt(monkeypatch, at, error, module=mlp, name="train_step"):
-    """From now on, a call of the function with these numbers raises the error, or sends a signal."""
+    """From now on, the calls with these numbers raise the error, or send the signal."""
     function, calls = getattr(module, name), []
 
     def interrupted(*args, **options):
@@ -58,9 +59,6 @@ def interrupt(monkeypatch, at, error, module=mlp, name="train_step"):
         return function(*args, **options)
     monkeypatch.setattr(module, name, interrupted)
 
-
-# -----------------------------------------------------------------------------
-# The loop
 
 @pytest.fixture
 def scripted(monkeypatch):
@@ -87,10 +85,9 @@ def test_best_on_dev_is_kept_and_judged(argv, words, out_dir, scripted, capsys):
     assert len(steps) == 6 and "| dev 2.0000 |" in steps[3]
     assert run["best"]["step"] == 24 and run["best"]["dev_loss"] == 2.0
     assert same(run["best"]["model"], dict(models[3])) and same(run["model"], dict(models[-1]))
-    model, itos = mlp.best_model(run), run["itos"]
-    results = ["{:.4f}".format(mlp.evaluate(model, mlp.encode(part, itos, 3)))
+    results = [mlp.evaluate(mlp.best_model(run), mlp.encode(part, run["itos"], 3))
                for part in mlp.split_words(words, 0.8)]
-    assert "\ntrain {} | dev {} | test {} | ".format(*results) in out
+    assert "\ntrain {:.4f} | dev {:.4f} | test {:.4f} | ".format(*results) in out
 
 
 @pytest.mark.parametrize("losses, steps", [
@@ -106,8 +103,7 @@ def test_it_stops_early_when_dev_has_not_fallen_for_a_third(argv, out_dir, scrip
     assert run["dev_losses"] == {10 * i: losses[i] for i in range(steps + 1)}
     best = 10 * losses.index(min(losses[1:steps + 1]), 1)
     assert run["best"]["step"] == best
-    said = [line for line in out.splitlines() if line.startswith("stopping early")]
-    assert [line.endswith(f"step {best}") for line in said] == [True] * (steps < 9)
+    assert ("stopping early" in out) == (steps < 9) == (f"lowest at step {best}\n" in out)
 
 
 def test_without_dev_it_never_stops_early_keeps_the_last_and_says_so(argv, out_dir, capsys):
@@ -162,9 +158,6 @@ def test_a_loss_that_is_not_finite_ends_training(argv, out_dir):
     assert all(p.isfinite().all() for p in load(out_dir)["best"]["model"].values())
 
 
-# -----------------------------------------------------------------------------
-# Going on
-
 def test_a_run_stopped_at_any_moment_ends_as_one_that_was_not(argv, out_dir, tmp_path, monkeypatch):
     """Stopped in a step, twice, and while the checkpoint is written."""
     argv = [*argv, "--max_iters=60", "--eval_interval=10"]
@@ -183,13 +176,13 @@ def test_a_run_stopped_at_any_moment_ends_as_one_that_was_not(argv, out_dir, tmp
     assert same(load(out_dir), whole, but=("seconds", "config"))
 
 
-@pytest.mark.parametrize("how", [KeyboardInterrupt(), signal.SIGINT])
-def test_ctrl_c_prints_the_best_model_so_far_and_how_to_go_on(argv, out_dir, monkeypatch, capsys, how):
+def test_ctrl_c_shows_the_best_so_far_and_how_to_go_on(argv, out_dir, monkeypatch, capsys):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` makes it deaf
     argv = [*argv, "--eval_interval=10", "--num_samples=3"]
     mlp.main([*argv, f"--out_dir={out_dir}2"])
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        interrupt(patch, [15], how)
+        interrupt(patch, [15], signal.SIGINT)
         assert mlp.main(argv) == 128 + signal.SIGINT
     lines = capsys.readouterr().out.splitlines()
     said, = [line for line in lines if "--resume" in line]
@@ -217,13 +210,13 @@ def finished(argv, out_dir, monkeypatch):
     return out_dir
 
 
-def test_resume_of_a_finished_run_says_the_same_wherever_its_file_is(capsys, finished, words, tmp_path):
+def test_resume_of_a_finished_run_says_the_same(capsys, finished, words, tmp_path):
     first = capsys.readouterr().out.splitlines()
     (tmp_path / "moved.txt").write_text("\n".join(words))
     mlp.main(["--resume", f"--out_dir={finished}", f"--input_file={tmp_path / 'moved.txt'}"])
     again = capsys.readouterr().out.splitlines()
-    results = [next(line for line in lines if line.startswith("train ")) for lines in (first, again)]
-    assert results[0].split("|")[:4] == results[1].split("|")[:4] and "moved.txt: 500" in again[0]
+    a, b = (next(line for line in lines if line[:6] == "train ") for lines in (first, again))
+    assert a.split("|")[:4] == b.split("|")[:4] and "moved.txt: 500" in again[0]
 
 
 def test_a_run_made_longer_stays_longer_and_loses_its_ngrams(argv, finished, monkeypatch):
@@ -241,8 +234,8 @@ def test_a_run_made_longer_stays_longer_and_loses_its_ngrams(argv, finished, mon
 
 def test_resume_refuses_other_settings_and_another_text_as_does_mix(finished, words, tmp_path):
     before = (finished / "mlp.pt").read_bytes()
-    for change in ("--n_hidden=17", "--dropout=0.5", "--seed=3", "--batch_size=8", "--warmup_iters=6",
-                   "--train_frac=0.7", "--keep_duplicates"):
+    for change in ("--n_hidden=17", "--dropout=0.5", "--seed=3", "--batch_size=8",
+                   "--warmup_iters=6", "--train_frac=0.7", "--keep_duplicates"):
         with pytest.raises(ValueError, match=f"--resume keeps .*{change[2:].split('=')[0]}"):
             mlp.main(["--resume", f"--out_dir={finished}", change])
     for lines in ([*words, "annaanna"], words[::-1], [word.upper() for word in words]):
@@ -251,3 +244,38 @@ def test_resume_refuses_other_settings_and_another_text_as_does_mix(finished, wo
             with pytest.raises(ValueError, match="words.txt (differs|has changed)"):
                 main([*argv, f"--out_dir={finished}"])
     assert (finished / "mlp.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("options, behind", [([], 0.035), (["--n_embd=10"], 0.07)])
+def test_recipe_of_any_width_comes_near_counting(names, tmp_path, options, behind):
+    """In 500 steps, of a small network: three seeds were 0.002 to 0.017 behind, and with n_embd 10
+    0.027 to 0.036, where a dropout that suits 64 numbers gave 0.126 and more."""
+    words = names[:6000:3]
+    (tmp_path / "words.txt").write_text("\n".join(words))
+    mlp.main([f"--input_file={tmp_path / 'words.txt'}", f"--out_dir={tmp_path}", "--n_hidden=100",
+              "--max_iters=500", "--num_samples=0", *options])
+    itos = mlp.vocabulary(words)
+    train, dev, _ = (mlp.encode(part, itos, 4) for part in mlp.split_words(words, 0.8))
+    counting = -kneser_ney.KneserNey(train, len(itos), 4).prob(dev).log().mean().item()
+    assert load(tmp_path)["best"]["dev_loss"] < counting + behind
+
+
+TOY = """the red house|a red door|the old red house|the door of the house|the house|a house
+the old door|the red door|an old house|the old red door|a door|the door of the old house|red
+a red house|old|the door of the red house|xyzzy quux|jjkkvw""".replace("|", "\n")
+
+
+def test_a_list_of_eighteen_lines_gets_names_and_not_noise(tmp_path, run):
+    """Its two odd lines may be the whole of dev, where an untrained network is best by accident: it
+    was kept, and mixed at 0.88. The mixture is no worse than n-grams alone on lines left out."""
+    (tmp_path / "words.txt").write_text(TOY)
+    mlp.main([f"--input_file={tmp_path / 'words.txt'}", f"--out_dir={tmp_path}", "--max_iters=200",
+              "--n_hidden=100", "--num_samples=0"])
+    assert load(tmp_path)["best"]["step"] > 0
+    said = run("mix.py", f"--out_dir={tmp_path}").out
+    (ngrams, mixed, weight), = re.findall(
+        r"^test: network \S+ \| n-grams (\S+) \| mixed (\S+) \| weight (\S+)", said, re.MULTILINE)
+    assert float(mixed) < float(ngrams) + 0.1 and float(weight) < 0.4
+    run("export.py", f"--out_dir={tmp_path}")
+    found = run("sample.py", tmp_path / "mlp.bin", "-n", "100", "-s", "1").out.split()
+    assert sum(word in TOY.split() for word in found) > 0.4 * len(found)
