@@ -2,7 +2,7 @@
 Step 0: the network of the second makemore lecture, trained as the lecture trains it.
 
     python lecture.py                      # dev 2.19, judged on the words of every other model here
-    python lecture.py --keep_duplicates    # the lecture's own split, repeated names and all: 2.175
+    python lecture.py --keep_duplicates    # the lecture's own split, repeated names and all: 2.18
 
 One straight script, like the notebook: everything happens where you read it.
 """
