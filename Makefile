@@ -25,7 +25,8 @@ names:
 	GNUMAKEFLAGS=--no-print-directory $(MAKE) FILE="$(NAMES)" OUT="$$out" speak
 
 speak: sample $(OUT)/mlp.bin
-	./sample $(OUT)/mlp.bin -u -x "$(FILE)"
+	./sample $(OUT)/mlp.bin -u -x "$(FILE)" || \
+	  .venv/bin/python sample.py $(OUT)/mlp.bin -u -x "$(FILE)"  # reads more kinds of text
 
 # mlp.py writes its checkpoint many times; this empty file says that training is complete.
 $(OUT)/trained: mlp.py $(FILE) .venv/installed

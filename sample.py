@@ -290,13 +290,16 @@ def score(m, line):
 # From here on nothing is about the model: files, the command line, errors.
 
 def read_lines(path):
-    """The lines (number, str) of a UTF-8 file, but for blank ones, stripped and composed (NFC)."""
+    """The lines (number, str) of a file that are not blank, stripped and composed (NFC): UTF-8, or
+    UTF-16 with a mark. Raises OSError; ValueError if it is neither."""
+    with open(path, "rb") as f:
+        data = f.read()
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        with open(path, encoding="utf-8-sig") as f:
-            lines = unicodedata.normalize("NFC", f.read()).split("\n")
+        text = unicodedata.normalize("NFC", data.decode(encoding))
     except UnicodeDecodeError as e:
-        kind = "utf-16" if e.object[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-        raise ValueError(f"{path} is not UTF-8; if it is {kind}: iconv -f {kind} -t utf-8") from None
+        raise ValueError(f"{path} is not UTF-8, at byte {e.start}; convert it first") from None
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return [(i, line.strip()) for i, line in enumerate(lines, start=1) if line.strip()]
 
 

@@ -20,7 +20,7 @@ FILES = {
     "latin.txt": b"anna\rcaf\xe9\rbo\r", "latin3.txt": b"anna\r\n\nb\xc3\n",
     "binary.bin": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\xd8", "few.txt": b"one\ntwo\n",
     "same.txt": b"same\n" * 100, "half16.txt": b"\xff\xfea\0b\0\n",
-    "power.txt": "anna\r\nbob\r\n".encode("utf-16"), "zoe.txt": "zoé\n12\n".encode(),
+    "power.txt": "anna\r\nbob\r\n".encode("utf-16")[:-1], "zoe.txt": "zoé\n12\n".encode(),
     "old.bin": b"NPLM\2\0\0\0" + bytes(100), "other.bin": b"GGUF" + bytes(100),
     "short.bin": b"NPLM\3\0\0\0", "damaged/mlp.pt": b"not a checkpoint", "none/mlp.pt": b"",
 }

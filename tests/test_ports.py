@@ -129,7 +129,7 @@ def test_no_loss_is_negative_and_the_impossible_has_an_infinite_one(tmp_path, sa
     assert "-" not in out and ("inf" in out) == (backoff == 0)
 
 
-def test_a_number_that_is_a_threshold_stands_for_the_next_token(tmp_path, same):
+def test_a_number_that_is_a_threshold_stands_for_the_next_token(tmp_path, same, request):
     """The boundary gets just the probability that is the first random number of a seed."""
     drawn, seed = 1, 0
     while drawn % 64:  # so that a float holds it
@@ -137,14 +137,15 @@ def test_a_number_that_is_a_threshold_stands_for_the_next_token(tmp_path, same):
         drawn = sample.splitmix64(sample.splitmix64(seed + sample.GOLDEN)) >> 34
     path = unigram(tmp_path, [0, 1], [drawn / 2**30, 1 - drawn / 2**30], 0)
     assert same(path, "-s", seed, "-n", "1").startswith("a")
+    shown = f"names(read({json.dumps(str(path))}), 1, {seed}, '', 0, 1, 9, 1)[0]"
+    assert request.getfixturevalue("node")(SCRIPT + f"console.log({shown})").startswith("a")
 
 
 @pytest.mark.parametrize("scale", [0, 1e-3, 30, 2.0**49])
 def test_flat_and_steep_networks(tmp_path, same, scale):
-    def change(state):
+    def change(state):  # with a scale of 0 all of 8 tokens are as likely: 4 have just a half
         for array in state.values():
             array *= np.float32(scale / max(1, abs(array).max()) if scale > 2**40 else scale)
-    # with a scale of 0 all of 8 tokens are as likely: the share of 4 is just a half
     model = Model(tmp_path, "abcdefg", n_orders=2 * (scale > 0), change=change)
     (tmp_path / "lines").write_text("\n".join(model.lines(20)))
     assert "nan" not in same(model.path, "-e", tmp_path / "lines")
@@ -167,13 +168,15 @@ def test_a_name_without_end_and_a_long_prefix(tmp_path, run, program, sanitized)
 
 
 def test_a_decomposed_prefix_or_list_is_named(models, sanitized, tmp_path):
-    """sample.c has no tables for NFC: it has to say so, not to exclude nothing in silence."""
+    """sample.c has no tables for NFC: it says so, and does not exclude nothing; sample.py has."""
     path = models["strings"].path
     (tmp_path / "x").write_text("e\u0301a\n", encoding="utf-8")
     (tmp_path / "y").write_text("anna\r\n", encoding="utf-16")  # as PowerShell's > writes it
     for option, value, said in (("-i", "e\u0301", "decompos"), ("-x", tmp_path / "x", "decompos"),
                                 ("-x", tmp_path / "y", "iconv -f utf-16")):
         one_sentence("sample", sanitized.run(path, "-s", "1", option, value).err, said)
+    assert [*sample.read_lines(tmp_path / "x"), *sample.read_lines(tmp_path / "y")] == [
+        (1, "\u00e9a"), (1, "anna")]
 
 
 EXAMPLE = """
@@ -269,8 +272,7 @@ def test_names_and_losses_of_the_page_are_those_of_numpy(models, node, name):
 
 
 def test_page_makes_no_request():
-    assert "default-src 'none'" in PAGE
-    assert not re.search(r"https?:|fetch\(|XMLHttp|import\(| src=", PAGE)
+    assert "default-src 'none'" in PAGE and not re.search(r"https?:|fetch\(|XMLHttp|import\(| src=", PAGE)
 
 
 @pytest.mark.skipif(not (ROOT / "names.bin").exists(), reason="there is no names.bin")
